@@ -1,0 +1,519 @@
+//! One version of the configuration, compiled: names resolved to indices, prices to integers,
+//! patterns and levels ready to match. Immutable, without locks or atomics; loaded once per request
+//! and kept until the end of its stream.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Uri};
+use rustc_hash::FxHashMap;
+use secrecy::SecretString;
+
+use crate::runtime::{
+    BreakerParams, BudgetParams, LearnParams, LimitParams, RetryParams, SimulatedParams,
+};
+use crate::types::{
+    AllowList, AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, Needs, Price,
+    ProviderId, TaskName, TeamId, Tier,
+};
+use crate::wire::DialectId;
+
+use super::diagnostic::Diagnostic;
+
+/// Everything that `routes.yaml` says.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Short hash of the file's text.
+    pub version: ConfigVersion,
+    /// When it was compiled, milliseconds since the Unix epoch.
+    pub loaded_at_ms: i64,
+    /// Listeners, caps, TLS, drain.
+    pub server: ServerParams,
+    /// Where state lives.
+    pub state: StateParams,
+    /// Who may call.
+    pub auth: AuthParams,
+    /// API accounts, in the file's order.
+    pub providers: Vec<Provider>,
+    /// Models, in the file's order.
+    pub models: Vec<Model>,
+    /// Index into `models` by name.
+    pub model_index: FxHashMap<ModelId, usize>,
+    /// What everything would have cost: index into `models`.
+    pub baseline: Option<usize>,
+    /// Task × level → candidates.
+    pub matrix: Matrix,
+    /// Thresholds of the classifier.
+    pub classifier: ClassifierParams,
+    /// How a candidate is picked inside a cell.
+    pub select: SelectParams,
+    /// Patterns of model names that stand for others; first match wins.
+    pub aliases: Vec<Alias>,
+    /// Names that are routed rather than served; always holds `auto`.
+    pub virtual_models: FxHashMap<Box<str>, VirtualModel>,
+    /// Budgets, in the file's order.
+    pub budgets: Arc<[BudgetParams]>,
+    /// Teams by name; `default` is always there.
+    pub teams: FxHashMap<TeamId, Team>,
+    /// Virtual keys by the SHA-256 of the whole key.
+    pub keys: FxHashMap<[u8; 32], Arc<VirtualKey>>,
+    /// Limits over all requests.
+    pub limits: LimitParams,
+    /// The caches.
+    pub cache: CacheParams,
+    /// Breakers, retries, time-outs, fallback.
+    pub resilience: ResilienceParams,
+    /// What `check` warns about.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Snapshot {
+    /// The model of this name.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.model_index.get(name).map(|&index| &self.models[index])
+    }
+}
+
+/// `server`
+#[derive(Debug, Clone)]
+pub struct ServerParams {
+    /// Data listener, `host:port`.
+    pub listen: String,
+    /// Admin listener, `host:port`.
+    pub admin_listen: String,
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// Most client connections at once; more wait in the accept queue.
+    pub max_connections: usize,
+    /// Most requests in flight; more are shed with 503 `overloaded`.
+    pub max_in_flight: usize,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How long a request's body may take.
+    pub body_timeout: Duration,
+    /// Certificate chain and key (PEM files), when the data listener speaks TLS.
+    pub tls: Option<TlsParams>,
+    /// Token for the admin listener.
+    pub admin_token: Option<SecretString>,
+    /// How long streams may run on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// `server.tls`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsParams {
+    /// PEM file with the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// `state`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateParams {
+    /// Where the ledger is kept.
+    pub ledger: LedgerLocation,
+}
+
+/// Where the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerLocation {
+    /// Only in memory; for tests and try-outs.
+    Memory,
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// `auth`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthParams {
+    /// Nobody needs a key; for loopback.
+    Open,
+    /// Virtual keys.
+    Keys,
+}
+
+/// An API account: dialect × endpoint × signer × quirks, all data.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its name.
+    pub id: ProviderId,
+    /// The dialect that it speaks.
+    pub dialect: DialectId,
+    /// Where it is.
+    pub endpoint: ProviderEndpoint,
+    /// How requests are signed.
+    pub signer: Signer,
+    /// Fixed headers to add.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Limits of the account.
+    pub limits: LimitParams,
+    /// Deviations from the dialect.
+    pub quirks: Quirks,
+    /// False when its key's variable is unset: its models are no candidates.
+    pub enabled: bool,
+}
+
+/// Where a provider is.
+#[derive(Debug, Clone)]
+pub enum ProviderEndpoint {
+    /// Over HTTP(S).
+    Http(HttpEndpoint),
+    /// Built in, for demonstrations, staging and tests.
+    Simulated(SimulatedParams),
+}
+
+/// An HTTP API.
+#[derive(Debug, Clone)]
+pub struct HttpEndpoint {
+    /// Base of the API; the endpoint's path is appended. `{model}` in it stands for the upstream's
+    /// model name (Azure-style deployments).
+    pub base_url: String,
+    /// Parsed scheme and authority of `base_url`.
+    pub origin: Uri,
+    /// Query to append, without `?` (as `api-version=2025-04-01-preview`).
+    pub query: Option<String>,
+    /// Extra root certificates (PEM file) for private hosts.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone)]
+pub enum Signer {
+    /// Not at all.
+    None,
+    /// `authorization: Bearer …`
+    Bearer(SecretString),
+    /// A header of this name (Azure: `api-key`).
+    Header(HeaderName, SecretString),
+}
+
+/// Deviations from a dialect: a closed set of flags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// Refuses `stream_options`: do not add it; usage is estimated unless it comes by itself.
+    pub no_stream_options: bool,
+}
+
+/// A model: provider + upstream name + price + limits.
+#[derive(Debug)]
+pub struct Model {
+    /// Its name in the file and in `x-tollgate-model`.
+    pub id: ModelId,
+    /// Index into `providers` of the first deployment.
+    pub provider: usize,
+    /// What the upstream calls it.
+    pub upstream_model: String,
+    /// What it costs.
+    pub price: Price,
+    /// Input and output together, tokens; `None`: unlimited as far as we know.
+    pub context_tokens: Option<u64>,
+    /// Most output, tokens.
+    pub max_output_tokens: Option<u64>,
+    /// Its rung on the ladder.
+    pub tier: Tier,
+    /// Where it runs.
+    pub region: Option<Box<str>>,
+    /// Its hosts; at least one.
+    pub deployments: Vec<Deployment>,
+    /// Prior quality.
+    pub quality: Quality,
+    /// What it can do; `None`: not stated, nothing is held against it.
+    pub supports: Option<Needs>,
+    /// Serves embeddings (and only them) rather than generation.
+    pub embeddings: bool,
+    /// Models that may stand in when it is pinned: indices into `models`.
+    pub equivalents: Vec<usize>,
+    /// Limits of the model.
+    pub limits: LimitParams,
+    /// Time to the whole answer (or first event of a stream) above which a reward is reduced.
+    pub latency_target: Option<Duration>,
+}
+
+/// One host or key of a model.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Its stable name.
+    pub id: DeploymentId,
+    /// Index into `providers`.
+    pub provider: usize,
+    /// What this upstream calls the model.
+    pub upstream_model: String,
+    /// Overrides the provider's signer.
+    pub signer: Option<Signer>,
+    /// Where it runs; overrides the model's.
+    pub region: Option<Box<str>>,
+    /// Share of the load relative to its siblings.
+    pub weight: u32,
+}
+
+/// A prior of quality in 0..=1.
+#[derive(Debug, Clone, Default)]
+pub struct Quality {
+    /// For tasks that are not listed.
+    pub base: f64,
+    /// By task.
+    pub by_task: FxHashMap<TaskName, f64>,
+}
+
+impl Quality {
+    /// The prior for a task.
+    #[must_use]
+    pub fn of(&self, task: &TaskName) -> f64 {
+        self.by_task.get(task).copied().unwrap_or(self.base)
+    }
+}
+
+/// Task × level → candidates.
+#[derive(Debug)]
+pub struct Matrix {
+    /// Rows by task, without `default`.
+    pub rows: FxHashMap<TaskName, Row>,
+    /// The row for every other task.
+    pub default: Row,
+}
+
+/// A row of the matrix.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The levels that the row defines itself; empty: the standard three by threshold.
+    pub levels: Vec<LevelRule>,
+    /// Candidates by level, indices into `models`.
+    pub cells: FxHashMap<LevelName, Vec<usize>>,
+}
+
+/// A level that a row defines: first match wins.
+#[derive(Debug, Clone)]
+pub struct LevelRule {
+    /// Its name.
+    pub name: LevelName,
+    /// When it holds; empty: always.
+    pub when: When,
+}
+
+/// Conditions of a level; all that are given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct When {
+    /// Any of these words or phrases occurs in the conversation's last user turn (lower case).
+    pub keywords: Vec<String>,
+    /// Complexity at least this.
+    pub min_complexity: Option<f32>,
+    /// Complexity below this.
+    pub max_complexity: Option<f32>,
+    /// Input tokens at least this.
+    pub min_input_tokens: Option<u64>,
+    /// Input tokens at most this.
+    pub max_input_tokens: Option<u64>,
+    /// Expected (or asked-for) output tokens at least this.
+    pub min_output_tokens: Option<u64>,
+    /// Expected (or asked-for) output tokens at most this.
+    pub max_output_tokens: Option<u64>,
+    /// Any of these languages (ISO 639-1).
+    pub languages: Vec<String>,
+}
+
+/// `classifier`
+#[derive(Debug, Clone)]
+pub struct ClassifierParams {
+    /// Complexity from which a request is `complex`.
+    pub complex_from: f32,
+    /// Complexity from which a request is `critical`.
+    pub critical_from: f32,
+    /// Below this confidence the default row is used.
+    pub min_confidence: f32,
+}
+
+/// How a candidate is picked inside a cell.
+#[derive(Debug, Clone)]
+pub struct SelectParams {
+    /// The policy.
+    pub policy: Policy,
+    /// Share of requests that explore (`epsilon_greedy`).
+    pub epsilon: f64,
+    /// Weights of the objective.
+    pub objective: Objective,
+    /// Weights by model for `weighted`.
+    pub weights: FxHashMap<usize, f64>,
+    /// How arms learn and forget.
+    pub learn: LearnParams,
+}
+
+/// `select.policy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// In the file's order.
+    First,
+    /// By expected cost.
+    Cheapest,
+    /// By recent latency.
+    Fastest,
+    /// At random by weight.
+    Weighted,
+    /// The best mean reward, with a share of exploration.
+    EpsilonGreedy,
+    /// Thompson sampling.
+    Thompson,
+    /// Thompson sampling over the classifier's features.
+    Contextual,
+}
+
+/// `select.objective`: weights of quality, cost and latency.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Objective {
+    /// Weight of quality.
+    pub quality: f64,
+    /// Weight of cost.
+    pub cost: f64,
+    /// Weight of latency.
+    pub latency: f64,
+}
+
+/// An entry of `aliases`.
+#[derive(Debug, Clone)]
+pub struct Alias {
+    /// Name or `*` pattern.
+    pub pattern: Box<str>,
+    /// What it stands for: a virtual model or a model.
+    pub target: Box<str>,
+}
+
+/// A name that is routed.
+#[derive(Debug, Clone)]
+pub struct VirtualModel {
+    /// Its own way to pick, or the file's.
+    pub select: SelectParams,
+    /// Its own candidates instead of the matrix; indices into `models`.
+    pub models: Option<Vec<usize>>,
+}
+
+/// An entry of `teams`.
+#[derive(Debug, Clone)]
+pub struct Team {
+    /// Its name.
+    pub id: TeamId,
+    /// The best tier that it may use.
+    pub tier: Tier,
+    /// The models that it may use.
+    pub allow: AllowList,
+    /// Where its requests may be served; empty: anywhere.
+    pub regions: Arc<[Box<str>]>,
+    /// Limits of the team.
+    pub limits: LimitParams,
+}
+
+/// An entry of `keys`.
+#[derive(Debug, Clone)]
+pub struct VirtualKey {
+    /// Its id, for attribution; never the key.
+    pub id: KeyId,
+    /// SHA-256 of the whole key.
+    pub sha256: [u8; 32],
+    /// Who pays.
+    pub team: TeamId,
+    /// Which application.
+    pub app: AppId,
+    /// The best tier (the team's unless narrower).
+    pub tier: Tier,
+    /// The models (the team's unless narrower).
+    pub allow: AllowList,
+    /// Limits of the key.
+    pub limits: LimitParams,
+}
+
+/// `cache`
+#[derive(Debug, Clone)]
+pub struct CacheParams {
+    /// How long exact answers hold; zero turns the exact cache and single flight off.
+    pub exact_ttl: Duration,
+    /// Most bytes of exact answers.
+    pub exact_max_bytes: u64,
+    /// Canned answers.
+    pub templates: Vec<Template>,
+}
+
+/// A canned answer.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Text with `{name}` captures that the last user turn must match as a whole, case-folded.
+    pub pattern: String,
+    /// The answer; `{name}` is replaced by what was captured.
+    pub answer: String,
+}
+
+/// `resilience`
+#[derive(Debug, Clone)]
+pub struct ResilienceParams {
+    /// When a model is left alone.
+    pub breaker: BreakerParams,
+    /// When an attempt is repeated.
+    pub retry: RetryParams,
+    /// Time-outs.
+    pub timeouts: Timeouts,
+    /// What follows when a plan is spent.
+    pub fallback: FallbackParams,
+}
+
+/// `resilience.timeouts`
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// To a stream's first event.
+    pub first_event: Duration,
+    /// To a whole answer.
+    pub response: Duration,
+    /// Between two events of a stream.
+    pub idle: Duration,
+    /// For the request with all its attempts.
+    pub total: Duration,
+}
+
+/// `resilience.fallback`
+#[derive(Debug, Clone)]
+pub struct FallbackParams {
+    /// Rungs in order; only those below the plan's first candidate are used.
+    pub ladder: Vec<Tier>,
+    /// Serve an expired answer when everything upstream failed.
+    pub stale_if_error: bool,
+    /// Rule-based answers when nothing else is left.
+    pub rules: Vec<AnswerRule>,
+    /// What to do about errors that another model may not have.
+    pub on_error: ErrorRules,
+}
+
+/// A rule-based answer of last resort.
+#[derive(Debug, Clone)]
+pub struct AnswerRule {
+    /// For these tasks; empty: any.
+    pub tasks: Vec<TaskName>,
+    /// Conditions as in a level.
+    pub when: When,
+    /// The text to answer with.
+    pub answer: String,
+}
+
+/// What follows an error of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorRules {
+    /// The prompt is too long for the model.
+    pub context_length: ErrorRule,
+    /// The provider's content policy refused.
+    pub content_policy: ErrorRule,
+    /// The provider's rate limit.
+    pub rate_limit: ErrorRule,
+    /// The provider refused our credentials.
+    pub auth: ErrorRule,
+}
+
+/// What follows an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorRule {
+    /// Try the next candidate.
+    Next,
+    /// Try only candidates that take more context.
+    LargerContext,
+    /// Answer with the error.
+    Stop,
+}

@@ -1,0 +1,14 @@
+//! tollgate: a reverse proxy that speaks the OpenAI API and sends every LLM request to the right
+//! model at the right price.
+//!
+//! The modules stand in the order in which a request meets them. Start at [`pipeline`].
+
+// Vocabulary: no I/O, no async.
+pub mod clock;
+pub mod error;
+pub mod types;
+pub mod wire;
+
+// State.
+pub mod config;
+pub mod runtime;

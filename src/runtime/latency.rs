@@ -1,0 +1,1 @@
+//! Recent latency of each model, for the policy `fastest` and for the objective.

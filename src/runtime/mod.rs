@@ -1,0 +1,21 @@
+//! State that survives a reload, keyed by stable id: breakers, limiters, permits, budgets, latency
+//! averages, bandit arms, sessions, HTTP clients.
+//!
+//! Each room has its State here and takes its Params from the snapshot at the call, so a reload
+//! rebuilds nothing and forgets nothing. Critical sections are short and never span an await.
+
+pub mod arms;
+pub mod breaker;
+pub mod budgets;
+pub mod latency;
+pub mod limiter;
+pub mod retry_budget;
+pub mod sessions;
+pub mod simulated;
+
+pub use arms::LearnParams;
+pub use breaker::BreakerParams;
+pub use budgets::{BudgetMatch, BudgetParams, OnExhausted, Period};
+pub use limiter::LimitParams;
+pub use retry_budget::RetryParams;
+pub use simulated::SimulatedParams;

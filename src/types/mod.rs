@@ -1,0 +1,27 @@
+//! The vocabulary that every room shares: identifiers, money, tokens, the decoded call, what the
+//! classifier found, the plan, and the ledger's records.
+//!
+//! No I/O, no async, no locks. Imports nothing else of this crate.
+
+pub mod call;
+pub mod caller;
+pub mod features;
+pub mod ids;
+pub mod money;
+pub mod plan;
+pub mod record;
+pub mod usage;
+
+pub use call::{
+    CacheControl, Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
+};
+pub use caller::{AllowList, Caller, Tier};
+pub use features::{Features, Signal, TaskScore};
+pub use ids::{
+    AppId, BudgetId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId,
+    TaskName, TeamId,
+};
+pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
+pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
+pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
+pub use usage::{Tokens, Usage};
