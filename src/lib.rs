@@ -12,3 +12,4 @@ pub mod wire;
 // State.
 pub mod config;
 pub mod runtime;
+pub mod telemetry;

@@ -1,0 +1,6 @@
+//! Metrics with their units and help, closed label sets, log set-up.
+
+pub mod logging;
+pub mod metrics;
+
+pub use metrics::Metrics;
