@@ -1,1 +1,4 @@
-//! The framings.
+//! The framings: how events are cut out of a byte stream. A framing knows nothing of what the
+//! events mean.
+
+pub mod sse;

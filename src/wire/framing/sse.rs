@@ -1,0 +1,377 @@
+//! Server-sent events, cut out of a byte stream without changing a byte of it.
+//!
+//! Owns the line rules of the WHATWG HTML standard (§9.2.6 "Interpreting an event stream"): LF,
+//! CRLF and lone CR end a line, a byte order mark may open the stream, a blank line ends an event.
+//! Sits between the upstream's body and the dialect's stream tap. Does no I/O, knows no dialect,
+//! and scans every byte once for line ends whatever the split into chunks.
+//!
+//! One deliberate delay: a CR at the very end of a chunk may be half of a CRLF, so it is decided
+//! when the next byte arrives. Only a provider that ends lines with lone CRs would notice.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr2};
+
+/// Cap on one event. Base64 audio and images arrive as one `data:` line of a few MiB; beyond this
+/// the upstream is broken or hostile.
+pub const DEFAULT_MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a byte stream cannot be framed further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// An event is longer than the cap. The stream is of no further use.
+    #[error("an event of the stream is longer than {max_bytes} bytes")]
+    EventTooLarge {
+        /// The cap.
+        max_bytes: usize,
+    },
+}
+
+/// One event: the exact bytes, its terminating blank line included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SseEvent {
+    /// The bytes as they came. All events of a stream in a row are the stream.
+    pub raw: Bytes,
+    /// False for what was left when the stream ended without a blank line. Browsers drop such an
+    /// event; upstreams that forget the last blank line are served all the same.
+    pub terminated: bool,
+    data: DataRef,
+}
+
+/// Where an event's data stands in `raw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DataRef {
+    /// No `data` field: a comment, a `retry`, stray blank lines.
+    None,
+    /// One `data` line, at this range.
+    Line { start: usize, end: usize },
+    /// Several `data` lines, to be joined, from byte `skip` on.
+    Lines { skip: usize },
+}
+
+impl SseEvent {
+    /// Takes `raw` as one whole event from the middle of a stream.
+    #[must_use]
+    pub fn new(raw: Bytes) -> Self {
+        let data = locate_data(&raw, 0);
+        Self {
+            raw,
+            terminated: true,
+            data,
+        }
+    }
+
+    /// Takes `raw` as the first event of a stream, where a byte order mark does not count.
+    fn opening(raw: Bytes) -> Self {
+        let skip = if raw.starts_with(BOM) { BOM.len() } else { 0 };
+        let data = locate_data(&raw, skip);
+        Self {
+            raw,
+            terminated: true,
+            data,
+        }
+    }
+
+    /// The event's data: one line as it stands in `raw`, several joined by LF; `None` when there is
+    /// no `data` field (a comment, for example).
+    #[must_use]
+    pub fn data(&self) -> Option<Cow<'_, [u8]>> {
+        match self.data {
+            DataRef::None => None,
+            DataRef::Line { start, end } => self.raw.get(start..end).map(Cow::Borrowed),
+            DataRef::Lines { skip } => Some(Cow::Owned(join_data(&self.raw, skip))),
+        }
+    }
+
+    /// The range of the data in `raw`, when it is a single line.
+    #[must_use]
+    pub const fn data_range(&self) -> Option<std::ops::Range<usize>> {
+        match self.data {
+            DataRef::Line { start, end } => Some(start..end),
+            DataRef::None | DataRef::Lines { .. } => None,
+        }
+    }
+
+    /// The value of the last `event` field: the event's type.
+    #[must_use]
+    pub fn name(&self) -> Option<&[u8]> {
+        if self.raw.starts_with(b"data:")
+            && self.data_range().is_some_and(|it| self.ends_at(it.end))
+        {
+            return None;
+        }
+        let fields = Lines::new(&self.raw, 0).map(|(start, end)| field(&self.raw, start, end));
+        fields
+            .filter(|field| field.name == b"event")
+            .last()
+            .and_then(|field| self.raw.get(field.value_start..field.value_end))
+    }
+
+    /// True when nothing but line ends follows `at`: the common single-line event.
+    fn ends_at(&self, at: usize) -> bool {
+        self.raw.len() - at <= 4
+            && self.raw[at..]
+                .iter()
+                .all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+}
+
+/// Cuts a byte stream into events.
+///
+/// Push a chunk, then take events until there are none, then push the next. An event that lies
+/// whole inside one chunk is a slice of it; only an unfinished tail is copied.
+#[derive(Debug)]
+pub struct SseFramer {
+    max_event_bytes: usize,
+    /// The beginning of an event whose end has not come yet.
+    tail: BytesMut,
+    /// What has been pushed and not been given out.
+    chunk: Bytes,
+    /// How far `chunk` has been scanned for line ends.
+    scanned: usize,
+    line: LineState,
+    /// True until the first event has been given out.
+    opening: bool,
+    failed: bool,
+}
+
+/// What the bytes scanned so far leave open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineState {
+    /// At the beginning of a line; a line end here ends the event.
+    Start,
+    /// Inside a line.
+    Inside,
+    /// After a CR that ended a line that had bytes in it; an LF belongs to it.
+    AfterCr,
+    /// After a CR that ended a blank line; an LF belongs to it, then the event is over.
+    AfterBlankCr,
+}
+
+impl SseFramer {
+    /// A framer that refuses events of more than `max_event_bytes`.
+    #[must_use]
+    pub fn new(max_event_bytes: usize) -> Self {
+        Self {
+            max_event_bytes,
+            tail: BytesMut::new(),
+            chunk: Bytes::new(),
+            scanned: 0,
+            line: LineState::Start,
+            opening: true,
+            failed: false,
+        }
+    }
+
+    /// Adds the next bytes of the stream.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.chunk.is_empty() {
+            self.chunk = chunk;
+            self.scanned = 0;
+        } else {
+            // The caller did not take all events first; rare, so a copy is fine.
+            let mut joined = BytesMut::with_capacity(self.chunk.len() + chunk.len());
+            joined.extend_from_slice(&self.chunk);
+            joined.extend_from_slice(&chunk);
+            self.chunk = joined.freeze();
+        }
+    }
+
+    /// The next complete event, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When an event exceeds the cap; the framer then gives nothing more.
+    pub fn next_event(&mut self) -> Result<Option<SseEvent>, FramingError> {
+        if self.failed {
+            return Ok(None);
+        }
+        if let Some(end) = self.scan() {
+            if self.tail.len() + end > self.max_event_bytes {
+                return Err(self.fail());
+            }
+            let piece = self.chunk.split_to(end);
+            self.scanned = 0;
+            self.line = LineState::Start;
+            return Ok(Some(self.event(piece, true)));
+        }
+        if self.tail.len() + self.chunk.len() > self.max_event_bytes {
+            return Err(self.fail());
+        }
+        self.tail.extend_from_slice(&self.chunk);
+        self.chunk = Bytes::new();
+        self.scanned = 0;
+        Ok(None)
+    }
+
+    /// The stream is over: gives what is left, if anything, as a last event. Take all events first.
+    pub fn finish(&mut self) -> Option<SseEvent> {
+        let rest = std::mem::take(&mut self.chunk);
+        let whole = self.line == LineState::AfterBlankCr;
+        self.scanned = 0;
+        self.line = LineState::Start;
+        let event = self.event(rest, whole);
+        (!event.raw.is_empty() && !self.failed).then_some(event)
+    }
+
+    /// Bytes held back because their event is not complete.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.tail.len() + self.chunk.len()
+    }
+
+    fn fail(&mut self) -> FramingError {
+        self.failed = true;
+        self.tail = BytesMut::new();
+        self.chunk = Bytes::new();
+        FramingError::EventTooLarge {
+            max_bytes: self.max_event_bytes,
+        }
+    }
+
+    /// The held-back beginning and `piece` as one event.
+    fn event(&mut self, piece: Bytes, terminated: bool) -> SseEvent {
+        let raw = if self.tail.is_empty() {
+            piece
+        } else {
+            self.tail.extend_from_slice(&piece);
+            self.tail.split().freeze()
+        };
+        let event = if std::mem::replace(&mut self.opening, false) {
+            SseEvent::opening(raw)
+        } else {
+            SseEvent::new(raw)
+        };
+        SseEvent {
+            terminated,
+            ..event
+        }
+    }
+
+    /// Scans on; returns where in `chunk` the current event ends.
+    fn scan(&mut self) -> Option<usize> {
+        let bytes: &[u8] = &self.chunk;
+        let mut at = self.scanned;
+        let mut line = self.line;
+        let end = loop {
+            let Some(&byte) = bytes.get(at) else {
+                break None;
+            };
+            match line {
+                LineState::AfterBlankCr => break Some(at + usize::from(byte == b'\n')),
+                LineState::AfterCr => {
+                    at += usize::from(byte == b'\n');
+                    line = LineState::Start;
+                }
+                LineState::Start if byte == b'\n' => break Some(at + 1),
+                LineState::Start if byte == b'\r' => {
+                    at += 1;
+                    line = LineState::AfterBlankCr;
+                }
+                LineState::Start | LineState::Inside => match memchr2(b'\n', b'\r', &bytes[at..]) {
+                    None => {
+                        at = bytes.len();
+                        line = LineState::Inside;
+                    }
+                    Some(offset) if bytes[at + offset] == b'\n' => {
+                        at += offset + 1;
+                        line = LineState::Start;
+                    }
+                    Some(offset) => {
+                        at += offset + 1;
+                        line = LineState::AfterCr;
+                    }
+                },
+            }
+        };
+        self.scanned = at;
+        self.line = line;
+        end
+    }
+}
+
+/// The lines of an event: `(start, end)` without their line ends.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    const fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let start = self.at;
+        let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty())?;
+        let end = start + memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let crlf = self.bytes.get(end..end + 2) == Some(b"\r\n");
+        self.at = end + 1 + usize::from(crlf);
+        Some((start, end))
+    }
+}
+
+/// A line taken apart.
+struct Field<'a> {
+    name: &'a [u8],
+    value_start: usize,
+    value_end: usize,
+}
+
+/// `name: value`, one space after the colon dropped; a line without a colon is a name alone.
+fn field(bytes: &[u8], start: usize, end: usize) -> Field<'_> {
+    let line = &bytes[start..end];
+    let colon = memchr(b':', line);
+    let name = &line[..colon.unwrap_or(line.len())];
+    let value_start = colon.map_or(end, |colon| {
+        let after = start + colon + 1;
+        after + usize::from(after < end && bytes[after] == b' ')
+    });
+    Field {
+        name,
+        value_start,
+        value_end: end,
+    }
+}
+
+/// Finds the data in the lines of `raw` from byte `skip` on.
+fn locate_data(raw: &[u8], skip: usize) -> DataRef {
+    let mut found = DataRef::None;
+    for (start, end) in Lines::new(raw, skip) {
+        let field = field(raw, start, end);
+        if field.name != b"data" {
+            continue;
+        }
+        if found != DataRef::None {
+            return DataRef::Lines { skip };
+        }
+        found = DataRef::Line {
+            start: field.value_start,
+            end: field.value_end,
+        };
+    }
+    found
+}
+
+fn join_data(raw: &[u8], skip: usize) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(raw.len());
+    for (start, end) in Lines::new(raw, skip) {
+        let field = field(raw, start, end);
+        if field.name == b"data" {
+            joined.extend_from_slice(&raw[field.value_start..field.value_end]);
+            joined.push(b'\n');
+        }
+    }
+    joined.pop();
+    joined
+}
+
+#[cfg(test)]
+#[path = "sse_tests.rs"]
+mod tests;
