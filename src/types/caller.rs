@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use super::ids::{AppId, KeyId, ModelId, TeamId};
 
@@ -61,14 +62,15 @@ impl fmt::Display for Tier {
     }
 }
 
-/// Which models a caller may use: names and `*` patterns.
+/// Which models a caller may use: names and `*` patterns. After [`AllowList::and`], several lists
+/// of which each must allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowList(Arc<[Box<str>]>);
+pub struct AllowList(SmallVec<[Arc<[Box<str>]>; 2]>);
 
 impl AllowList {
     /// A list of names and patterns, in which `*` stands for any run of characters.
     pub fn new<I: IntoIterator<Item = S>, S: Into<Box<str>>>(patterns: I) -> Self {
-        Self(patterns.into_iter().map(Into::into).collect())
+        Self(smallvec![patterns.into_iter().map(Into::into).collect()])
     }
 
     /// Everything.
@@ -77,17 +79,30 @@ impl AllowList {
         Self::new(["*"])
     }
 
-    /// True when any pattern covers the model.
+    /// What both lists allow. Shares the lists, so it costs no copy.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut lists = self.0.clone();
+        lists.extend(other.0.iter().cloned());
+        lists.dedup();
+        Self(lists)
+    }
+
+    /// True when in every list some pattern covers the model.
     #[must_use]
     pub fn allows(&self, model: &ModelId) -> bool {
-        self.0
-            .iter()
-            .any(|pattern| wildcard_matches(pattern, model.as_str()))
+        self.0.iter().all(|list| {
+            list.iter()
+                .any(|pattern| wildcard_matches(pattern, model.as_str()))
+        })
     }
 
     /// The patterns as written.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(AsRef::as_ref)
+        self.0
+            .iter()
+            .flat_map(|list| list.iter())
+            .map(AsRef::as_ref)
     }
 }
 
@@ -119,6 +134,8 @@ pub fn wildcard_matches(pattern: &str, text: &str) -> bool {
 pub struct Caller {
     /// The virtual key's id; `None` in `auth: open`.
     pub key: Option<KeyId>,
+    /// SHA-256 of the whole virtual key: where `Snapshot::keys` has its limits.
+    pub key_sha256: Option<[u8; 32]>,
     /// The team that pays.
     pub team: TeamId,
     /// The application.
@@ -154,6 +171,13 @@ mod tests {
         check("a*b*c", "a1c2b", false);
         check("gpt-4o", "gpt-4o", true);
         check("aa*aa", "aaa", false);
+    }
+
+    #[test]
+    fn joined_lists_allow_what_each_of_them_allows() {
+        let joined = AllowList::new(["gpt-*"]).and(&AllowList::new(["*-mini", "claude"]));
+        assert!(joined.allows(&"gpt-4o-mini".into()));
+        assert!(!joined.allows(&"gpt-4o".into()) && !joined.allows(&"claude".into()));
     }
 
     #[test]
