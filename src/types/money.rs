@@ -205,7 +205,10 @@ impl<'de> Deserialize<'de> for PicoUsd {
 }
 
 /// A price per token in whole pico-USD. 1 USD per million tokens is 10⁶ pico-USD per token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct TokenPrice(i64);
 
 impl TokenPrice {
@@ -243,7 +246,7 @@ impl TokenPrice {
 }
 
 /// What a model costs, by class of token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Uncached input.
     pub input: TokenPrice,

@@ -9,7 +9,7 @@ use super::ids::{
     AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId, TaskName,
     TeamId,
 };
-use super::money::PicoUsd;
+use super::money::{PicoUsd, Price};
 use super::plan::Reason;
 use super::usage::Tokens;
 
@@ -167,6 +167,9 @@ pub struct AttemptRecord {
     pub usage: UsageSource,
     /// What it cost, in pico-USD.
     pub cost: PicoUsd,
+    /// The price that was applied, so that the bill can be checked class by class even after
+    /// prices have changed.
+    pub price: Price,
     /// From sending to the end (or the failure), microseconds.
     pub latency_us: u64,
     /// From sending to the first event, microseconds; streams only.
