@@ -13,3 +13,6 @@ pub mod wire;
 pub mod config;
 pub mod runtime;
 pub mod telemetry;
+
+// Phases: socket to upstream and back.
+pub mod classify;

@@ -1,0 +1,392 @@
+//! Bounded, normalised excerpts of a conversation: the head and the tail of a text, unescaped from
+//! JSON, in lower case and without accents, so that one phrase table serves hurried and careful
+//! writers alike. Whatever the size of the request, an excerpt is at most a few KiB.
+
+use crate::types::{Call, Part, Role, Span, Turn};
+
+/// How much of a text is read, in bytes of the escaped text.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From its beginning.
+    pub head: usize,
+    /// From its end, when it is longer than `head`.
+    pub tail: usize,
+}
+
+/// A normalised excerpt.
+#[derive(Clone, Debug, Default)]
+pub struct Excerpt {
+    /// The head and, when the text was cut, a line break and the tail.
+    pub text: String,
+    /// How many raw bytes went into `text`.
+    pub raw_bytes: usize,
+    /// How many bytes they were unescaped (before normalising).
+    pub plain_bytes: usize,
+    /// Raw bytes of the whole text.
+    pub whole_bytes: usize,
+    /// Counts of characters by script, to guess language and tokens.
+    pub scripts: Scripts,
+}
+
+/// How many characters of each script an excerpt holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scripts {
+    /// Latin letters, accents included.
+    pub latin: u32,
+    /// Latin letters with accents and other marks.
+    pub accented: u32,
+    /// Cyrillic and Greek.
+    pub cyrillic: u32,
+    /// Greek alone.
+    pub greek: u32,
+    /// Han ideographs.
+    pub han: u32,
+    /// Hiragana and katakana.
+    pub kana: u32,
+    /// Hangul.
+    pub hangul: u32,
+    /// Arabic and Hebrew.
+    pub arabic: u32,
+    /// Hebrew alone.
+    pub hebrew: u32,
+    /// Devanagari, Bengali, Thai and their neighbours.
+    pub indic: u32,
+    /// ASCII digits.
+    pub digits: u32,
+    /// ASCII punctuation that is rare in prose: `{}[]()<>=+*/\|_^$#;`.
+    pub symbols: u32,
+}
+
+impl Excerpt {
+    /// Reads the text parts of some turns within bounds.
+    pub fn of<'a>(call: &Call, turns: impl Iterator<Item = &'a Turn>, bounds: Bounds) -> Self {
+        let spans: smallvec::SmallVec<[Span; 4]> = turns
+            .flat_map(|turn| &turn.parts)
+            .filter_map(|part| match part {
+                Part::Text(span) => Some(*span),
+                _ => None,
+            })
+            // More pieces than this are not read; their bytes still count as input.
+            .take(MAX_PIECES)
+            .collect();
+        Self::of_spans(call, &spans, bounds)
+    }
+
+    fn of_spans(call: &Call, spans: &[Span], bounds: Bounds) -> Self {
+        let whole: usize = spans.iter().map(|span| span.len()).sum();
+        let mut excerpt = Self {
+            text: String::with_capacity(whole.min(bounds.head + bounds.tail) + 8),
+            whole_bytes: whole,
+            ..Self::default()
+        };
+        if whole <= bounds.head + bounds.tail {
+            for span in spans {
+                excerpt.push_raw(call.raw_text(*span));
+            }
+            return excerpt;
+        }
+        let mut left = bounds.head;
+        for span in spans {
+            let piece = prefix(call.raw_text(*span), left);
+            excerpt.push_raw(piece);
+            left -= piece.len();
+            if left < 4 {
+                break;
+            }
+        }
+        let mut tails: smallvec::SmallVec<[&str; 4]> = smallvec::SmallVec::new();
+        let mut left = bounds.tail;
+        for span in spans.iter().rev() {
+            let piece = suffix(call.raw_text(*span), left);
+            tails.push(piece);
+            left -= piece.len();
+            if left < 4 {
+                break;
+            }
+        }
+        for piece in tails.into_iter().rev() {
+            excerpt.push_raw(piece);
+        }
+        excerpt
+    }
+
+    /// True when there is no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    fn push_raw(&mut self, raw: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.raw_bytes += raw.len();
+        let mut rest = raw.chars();
+        while let Some(c) = rest.next() {
+            let c = if c == '\\' { unescape(&mut rest) } else { c };
+            self.plain_bytes += c.len_utf8();
+            self.push_folded(c);
+        }
+    }
+
+    fn push_folded(&mut self, c: char) {
+        if c.is_ascii() {
+            let byte = c as u8;
+            if byte.is_ascii_alphabetic() {
+                self.scripts.latin += 1;
+            } else if byte.is_ascii_digit() {
+                self.scripts.digits += 1;
+            } else if b"{}[]()<>=+*/\\|_^$#;".contains(&byte) {
+                self.scripts.symbols += 1;
+            }
+            self.text.push(c.to_ascii_lowercase());
+            return;
+        }
+        self.scripts.count(c);
+        fold(c, &mut self.text);
+    }
+}
+
+impl Scripts {
+    fn count(&mut self, c: char) {
+        match c {
+            '\u{c0}'..='\u{24f}' => {
+                self.latin += 1;
+                self.accented += 1;
+            }
+            '\u{370}'..='\u{3ff}' => self.greek += 1,
+            '\u{400}'..='\u{52f}' => self.cyrillic += 1,
+            '\u{590}'..='\u{5ff}' => self.hebrew += 1,
+            '\u{600}'..='\u{7ff}' => self.arabic += 1,
+            '\u{900}'..='\u{109f}' => self.indic += 1,
+            '\u{3040}'..='\u{30ff}' => self.kana += 1,
+            '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => self.han += 1,
+            '\u{1100}'..='\u{11ff}' | '\u{ac00}'..='\u{d7af}' => self.hangul += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Text pieces of one excerpt; agents send a handful, nobody needs more to be understood.
+const MAX_PIECES: usize = 64;
+
+/// The character that an escape stands for; a broken one (the excerpt was cut there) is a space.
+fn unescape(rest: &mut std::str::Chars<'_>) -> char {
+    match rest.next() {
+        Some('n') => '\n',
+        Some('t') => '\t',
+        Some('r' | 'b' | 'f') | None => ' ',
+        Some('u') => {
+            let high = hex4(rest);
+            if (0xd800..0xdc00).contains(&high) {
+                let mut ahead = rest.clone();
+                if ahead.next() == Some('\\') && ahead.next() == Some('u') {
+                    let low = hex4(&mut ahead);
+                    if (0xdc00..0xe000).contains(&low) {
+                        *rest = ahead;
+                        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                        return char::from_u32(code).unwrap_or(' ');
+                    }
+                }
+            }
+            char::from_u32(high).unwrap_or(' ')
+        }
+        Some(other) => other,
+    }
+}
+
+fn hex4(rest: &mut std::str::Chars<'_>) -> u32 {
+    let mut value = 0;
+    for _ in 0..4 {
+        let Some(digit) = rest.clone().next().and_then(|c| c.to_digit(16)) else {
+            return u32::MAX;
+        };
+        rest.next();
+        value = value * 16 + digit;
+    }
+    value
+}
+
+/// Lower case, without the accents of western European languages.
+fn fold(c: char, out: &mut String) {
+    let plain = match c {
+        'À'..='Å' | 'à'..='å' => 'a',
+        'Ç' | 'ç' => 'c',
+        'È'..='Ë' | 'è'..='ë' => 'e',
+        'Ì'..='Ï' | 'ì'..='ï' => 'i',
+        'Ñ' | 'ñ' => 'n',
+        'Ò'..='Ö' | 'Ø' | 'ò'..='ö' | 'ø' => 'o',
+        'Ù'..='Ü' | 'ù'..='ü' => 'u',
+        'Ý' | 'ý' | 'ÿ' => 'y',
+        'ß' => {
+            out.push_str("ss");
+            return;
+        }
+        '\u{2018}' | '\u{2019}' => '\'',
+        '\u{201c}' | '\u{201d}' => '"',
+        '\u{a0}' | '\u{3000}' => ' ',
+        other => other.to_lowercase().next().unwrap_or(other),
+    };
+    out.push(plain);
+}
+
+/// Normalises a phrase from the configuration as excerpts are.
+#[must_use]
+pub fn normalise(phrase: &str) -> String {
+    let mut out = String::with_capacity(phrase.len());
+    for c in phrase.chars() {
+        fold(c.to_ascii_lowercase(), &mut out);
+    }
+    out
+}
+
+fn prefix(text: &str, at_most: usize) -> &str {
+    &text[..text.floor_char_boundary(at_most.min(text.len()))]
+}
+
+fn suffix(text: &str, at_most: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len() - at_most.min(text.len()))..]
+}
+
+/// The conversation, as far as it is read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The last user turn: what is asked.
+    pub asked: Excerpt,
+    /// System and developer turns: how to behave.
+    pub system: Excerpt,
+    /// The user turns before the last.
+    pub earlier: Excerpt,
+    /// The last few tool results.
+    pub tool_results: Excerpt,
+    /// What was counted on the way.
+    pub counts: Counts,
+}
+
+/// Counts over the whole conversation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Turns of any role.
+    pub turns: usize,
+    /// Turns of the user.
+    pub user_turns: usize,
+    /// Turns with a tool's result.
+    pub tool_turns: usize,
+    /// The last turn is a tool's result: an agent is at work.
+    pub ends_with_tool: bool,
+    /// Images in any turn.
+    pub images: u64,
+    /// Images that ask for `"detail":"low"`.
+    pub low_detail_images: u64,
+    /// Files in any turn.
+    pub files: u64,
+    /// Raw bytes of images and files (to be taken out of the byte count).
+    pub media_bytes: usize,
+    /// Raw bytes of audio.
+    pub audio_bytes: usize,
+    /// Raw bytes of text.
+    pub text_bytes: usize,
+    /// Pre-tokenised input.
+    pub token_ids: u64,
+}
+
+const ASKED: Bounds = Bounds {
+    head: 4096,
+    tail: 1024,
+};
+const SYSTEM: Bounds = Bounds { head: 768, tail: 0 };
+const EARLIER: Bounds = Bounds {
+    head: 512,
+    tail: 256,
+};
+const TOOL_RESULTS: Bounds = Bounds {
+    head: 768,
+    tail: 768,
+};
+/// Tool results looked at, from the end.
+const RECENT_TOOL_TURNS: usize = 4;
+/// Earlier user turns looked at, from the end.
+const RECENT_USER_TURNS: usize = 3;
+
+impl Reading {
+    /// Reads a call within the bounds above.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        let turns = &call.turns;
+        let asked_at = turns.iter().rposition(|turn| turn.role == Role::User);
+        // Without a user turn (rare, but allowed) whatever is last says most.
+        let asked_at = asked_at.or(turns.len().checked_sub(1));
+        let of_role = |role: Role| turns.iter().filter(move |turn| turn.role == role);
+        let asked = asked_at.and_then(|at| turns.get(at));
+        let before = &turns[..asked_at.unwrap_or(0)];
+        let earlier = recent(before, Role::User, RECENT_USER_TURNS);
+        let tool_results = recent(turns, Role::Tool, RECENT_TOOL_TURNS);
+        Self {
+            asked: Excerpt::of(call, asked.into_iter(), ASKED),
+            system: Excerpt::of(call, of_role(Role::System), SYSTEM),
+            earlier: Excerpt::of(call, earlier.into_iter(), EARLIER),
+            tool_results: Excerpt::of(call, tool_results.into_iter(), TOOL_RESULTS),
+            counts: Counts::of(call),
+        }
+    }
+}
+
+/// The last few turns of a role, oldest first.
+fn recent(turns: &[Turn], role: Role, count: usize) -> smallvec::SmallVec<[&Turn; 4]> {
+    let mut found: smallvec::SmallVec<[&Turn; 4]> = turns
+        .iter()
+        .rev()
+        .filter(|turn| turn.role == role)
+        .take(count)
+        .collect();
+    found.reverse();
+    found
+}
+
+impl Counts {
+    fn of(call: &Call) -> Self {
+        let mut counts = Self {
+            turns: call.turns.len(),
+            ends_with_tool: call
+                .turns
+                .last()
+                .is_some_and(|turn| turn.role == Role::Tool),
+            ..Self::default()
+        };
+        for turn in &call.turns {
+            counts.user_turns += usize::from(turn.role == Role::User);
+            counts.tool_turns += usize::from(turn.role == Role::Tool);
+            for part in &turn.parts {
+                counts.add(call, *part);
+            }
+        }
+        counts
+    }
+
+    fn add(&mut self, call: &Call, part: Part) {
+        match part {
+            Part::Text(span) | Part::Other(span) => self.text_bytes += span.len(),
+            Part::Image(span) => {
+                self.images += 1;
+                self.media_bytes += span.len();
+                self.low_detail_images += u64::from(is_low_detail(call.raw(span)));
+            }
+            Part::File(span) => {
+                self.files += 1;
+                self.media_bytes += span.len();
+            }
+            Part::Audio(span) => self.audio_bytes += span.len(),
+            Part::TokenIds(count) => self.token_ids += u64::from(count),
+        }
+    }
+}
+
+/// Looks for `"low"` near either end of an image part, where `detail` stands beside the URL.
+fn is_low_detail(raw: &[u8]) -> bool {
+    const NEAR: usize = 128;
+    let head = &raw[..raw.len().min(NEAR)];
+    let tail = &raw[raw.len().saturating_sub(NEAR)..];
+    [head, tail]
+        .iter()
+        .any(|end| memchr::memmem::find(end, b"\"low\"").is_some())
+}

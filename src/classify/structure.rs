@@ -1,0 +1,365 @@
+//! Finds the structural features of a conversation. What they mean stands in the table.
+
+use memchr::memmem;
+
+use crate::types::Call;
+
+use super::excerpt::{Excerpt, Reading};
+use super::table::Shape;
+
+/// Texts longer than this carry material, not just an instruction.
+const PASSAGE_BYTES: usize = 500;
+/// Texts shorter than this are a greeting or a snap question.
+const VERY_SHORT_BYTES: usize = 40;
+/// Some 1,500 tokens.
+const LONG_TEXT_BYTES: usize = 6_000;
+/// Conversations with this many user turns have a history that matters.
+const LONG_CONVERSATION_TURNS: usize = 6;
+
+/// Every feature that the conversation has.
+#[must_use]
+pub fn shapes(call: &Call, reading: &Reading) -> smallvec::SmallVec<[Shape; 16]> {
+    let asked = &reading.asked;
+    let lines = Lines::of(&asked.text);
+    let question = Question::of(&asked.text);
+    let code_fence = asked.text.contains("```");
+    let code_lines = !code_fence && lines.code >= 3 && lines.code * 3 >= lines.all;
+    let code = code_fence || code_lines;
+    let passage = asked.whole_bytes >= PASSAGE_BYTES && !code && lines.table < 3;
+    let digits = asked.scripts.digits;
+    let letters = asked.scripts.latin.max(1);
+    let tool_errors = error_marks(&reading.tool_results.text);
+    let found = [
+        (Shape::CodeFence, code_fence),
+        (Shape::CodeLines, code_lines),
+        (
+            Shape::InlineCode,
+            !code_fence && asked.text.bytes().filter(|&byte| byte == b'`').count() >= 2,
+        ),
+        (Shape::StackTrace, has_stack_trace(&asked.text)),
+        (Shape::Table, lines.table >= 3),
+        (Shape::Json, has_json(&asked.text)),
+        (Shape::MathSymbols, !code && has_math(asked, &lines)),
+        (Shape::Options, has_options(&asked.text)),
+        (Shape::StartsAsQuestion, question.starts),
+        (Shape::EndsAsQuestion, question.ends),
+        (Shape::Passage, passage),
+        (Shape::QuestionAndPassage, passage && question.anywhere),
+        (
+            Shape::VeryShort,
+            !asked.is_empty() && asked.whole_bytes < VERY_SHORT_BYTES,
+        ),
+        (Shape::Requirements, lines.items >= 3),
+        (
+            Shape::WordProblem,
+            !code
+                && lines.table < 3
+                && question.anywhere
+                && asked.whole_bytes < 700
+                && count_numbers(&asked.text) >= 2
+                && digits * 40 >= letters,
+        ),
+        (Shape::DataFile, has_data_file(&asked.text)),
+        (Shape::Image, reading.counts.images > 0),
+        (Shape::ToolResult, reading.counts.tool_turns > 0),
+        (Shape::ToolError, tool_errors > 0),
+        (Shape::RepeatedToolErrors, tool_errors > 1),
+        (Shape::Tools, call.tools > 0),
+        (Shape::JsonSchema, call.needs.json_schema),
+        (
+            Shape::LongConversation,
+            reading.counts.user_turns >= LONG_CONVERSATION_TURNS,
+        ),
+        (
+            Shape::LongText,
+            reading.counts.text_bytes >= LONG_TEXT_BYTES,
+        ),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(shape, is)| is.then_some(shape))
+        .collect()
+}
+
+/// What the lines of a text look like.
+#[derive(Debug, Default)]
+struct Lines {
+    all: usize,
+    code: usize,
+    table: usize,
+    items: usize,
+}
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let mut lines = Self::default();
+        let mut previous_separators = (0, 0);
+        for line in text.lines() {
+            let indented = line.starts_with("  ") || line.starts_with('\t');
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
+            lines.all += 1;
+            lines.code += usize::from(is_code_line(line, indented));
+            lines.items += usize::from(is_item(line));
+            let separators = separators(line);
+            let row = separators.0 >= 2 || (separators.1 >= 2 && previous_separators == separators);
+            lines.table += usize::from(row && !line.ends_with([';', '{', '.']));
+            previous_separators = separators;
+        }
+        lines
+    }
+}
+
+/// Pipes (and tabs) and commas of a line.
+fn separators(line: &str) -> (usize, usize) {
+    line.bytes()
+        .fold((0, 0), |(pipes, commas), byte| match byte {
+            b'|' | b'\t' => (pipes + 1, commas),
+            b',' => (pipes, commas + 1),
+            _ => (pipes, commas),
+        })
+}
+
+fn is_code_line(line: &str, indented: bool) -> bool {
+    const STARTS: &[&str] = &[
+        "def ",
+        "class ",
+        "import ",
+        "from ",
+        "#include",
+        "public ",
+        "private ",
+        "static ",
+        "const ",
+        "let ",
+        "var ",
+        "fn ",
+        "func ",
+        "function ",
+        "return",
+        "if (",
+        "for (",
+        "while (",
+        "else",
+        "}",
+        "//",
+        "#!",
+        "print(",
+        "console.",
+        "select ",
+        "insert ",
+        "</",
+        "@",
+        "try:",
+        "except",
+        "package ",
+        "using ",
+        "struct ",
+        "for ",
+        "elif ",
+        "while ",
+    ];
+    const ENDS: &[char] = &[';', '{', '}', ':', ')', ']'];
+    let start = STARTS.iter().any(|start| line.starts_with(start));
+    let end = line.ends_with(ENDS);
+    let assigns =
+        line.contains(" = ") || line.contains("==") || line.contains("+=") || line.contains("=>");
+    let calls = line.contains('(') && line.contains(')');
+    (start && (end || indented || calls))
+        || line.ends_with([';', '{', '}'])
+        || (assigns && (end || indented))
+}
+
+fn is_item(line: &str) -> bool {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    match digits {
+        0 => line.starts_with("- ") || line.starts_with("* ") || line.starts_with('•'),
+        1 | 2 => line[digits..].starts_with(['.', ')']),
+        _ => false,
+    }
+}
+
+struct Question {
+    starts: bool,
+    ends: bool,
+    anywhere: bool,
+}
+
+impl Question {
+    fn of(text: &str) -> Self {
+        const WORDS: &[&str] = &[
+            "what",
+            "who",
+            "whom",
+            "whose",
+            "when",
+            "where",
+            "why",
+            "how",
+            "which",
+            "is ",
+            "are ",
+            "does",
+            "do ",
+            "did",
+            "can ",
+            "could",
+            "should",
+            "would",
+            "will ",
+            "was ",
+            "were ",
+            "has ",
+            "in what",
+            "in which",
+            "que ",
+            "quien",
+            "cuando",
+            "donde",
+            "cual",
+            "como",
+            "por que",
+            "cuanto",
+            "cuanta",
+            "en que",
+            "qui ",
+            "quand",
+            "ou ",
+            "pourquoi",
+            "comment",
+            "quel",
+            "combien",
+            "wer ",
+            "was ",
+            "wann",
+            "wo ",
+            "warum",
+            "wie ",
+            "welche",
+            "quem",
+            "quando",
+            "onde",
+            "qual",
+            "chi ",
+            "dove",
+            "perche",
+            "什么",
+            "为什么",
+            "как ",
+            "что ",
+            "кто ",
+            "почему",
+        ];
+        let begin = text.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '¿');
+        let marked = begin.starts_with('¿');
+        let begin = begin.trim_start_matches('¿');
+        let ends = text
+            .trim_end_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+            .ends_with(['?', '？']);
+        Self {
+            starts: marked || WORDS.iter().any(|word| begin.starts_with(word)),
+            ends,
+            anywhere: ends || text.contains(['?', '？', '¿']),
+        }
+    }
+}
+
+fn has_any(text: &str, needles: &[&str]) -> bool {
+    needles
+        .iter()
+        .any(|needle| memmem::find(text.as_bytes(), needle.as_bytes()).is_some())
+}
+
+fn has_stack_trace(text: &str) -> bool {
+    has_any(
+        text,
+        &[
+            "traceback (most recent",
+            "exception in thread",
+            "panicked at",
+            "segmentation fault",
+            "\n    at ",
+            "\n\tat ",
+            "typeerror:",
+            "valueerror:",
+            "syntaxerror",
+            "nullpointerexception",
+            "undefined reference",
+            "error: expected",
+            "error[e0",
+        ],
+    )
+}
+
+fn has_json(text: &str) -> bool {
+    text.contains("{\"") || text.contains("\": ") || text.contains("[{")
+}
+
+fn has_math(asked: &Excerpt, lines: &Lines) -> bool {
+    if has_any(
+        &asked.text,
+        &[
+            "\\frac", "\\sqrt", "\\[", "\\(", "\\cdot", "\\begin{", "^2", "^{", "x^", "√", "∫",
+            "∑", "≤", "≥", "²", "×", "÷",
+        ],
+    ) || asked.text.bytes().filter(|&byte| byte == b'$').count() >= 2
+    {
+        return true;
+    }
+    let symbols = asked.scripts.symbols + asked.scripts.digits;
+    lines.all <= 4 && symbols >= 6 && symbols * 3 >= asked.scripts.latin
+}
+
+fn has_options(text: &str) -> bool {
+    let pairs = [
+        ("\na)", "\nb)"),
+        ("(a)", "(b)"),
+        ("\na.", "\nb."),
+        ("\na:", "\nb:"),
+        ("a)", " b)"),
+    ];
+    pairs
+        .iter()
+        .any(|(first, second)| has_any(text, &[first]) && has_any(text, &[second]))
+}
+
+fn count_numbers(text: &str) -> usize {
+    let mut inside = false;
+    let mut count = 0;
+    for byte in text.bytes() {
+        let digit = byte.is_ascii_digit();
+        count += usize::from(digit && !inside);
+        inside = digit || (inside && (byte == b'.' || byte == b','));
+    }
+    count
+}
+
+fn has_data_file(text: &str) -> bool {
+    has_any(text, &[".csv", ".xlsx", ".parquet", ".tsv"])
+}
+
+/// How many signs of failure tool results hold.
+fn error_marks(text: &str) -> usize {
+    const MARKS: &[&str] = &[
+        "error:",
+        "\"error\"",
+        "traceback",
+        "exception",
+        "failed",
+        "not found",
+        "permission denied",
+        "exit code 1",
+        "timed out",
+        "panicked at",
+    ];
+    MARKS
+        .iter()
+        .map(|mark| {
+            memmem::find_iter(text.as_bytes(), mark.as_bytes())
+                .take(3)
+                .count()
+        })
+        .sum()
+}

@@ -1,0 +1,164 @@
+//! What the classifier says of typical prompts, and that it stays within its bounds.
+
+use proptest::prelude::*;
+
+use super::tests_support::{call_of, call_with};
+use super::*;
+use crate::types::Role;
+
+fn check(text: &str, expect: Task) {
+    let features = Classifier::builtin().classify(&call_with(text));
+    assert_eq!(
+        features.task.as_str(),
+        expect.as_str(),
+        "{text}: {:?} {:?}",
+        features.tasks,
+        features.signals
+    );
+}
+
+#[test]
+fn typical_prompts_are_recognised() {
+    check(
+        "Write a Python function that reverses a linked list",
+        Task::CodeGeneration,
+    );
+    check(
+        "Debug this code:\n```python\ndef f(x):\n    return x +\n```",
+        Task::CodeReview,
+    );
+    check("Solve for x: 3x^2 + 2x - 5 = 0", Task::MathReasoning);
+    check(
+        "I have a file sales.csv. Find the correlation between price and volume.",
+        Task::DataAnalysis,
+    );
+    check(
+        "Summarize the following article in three sentences: The council met.",
+        Task::Summarization,
+    );
+    check(
+        "Translate to French: where is the station?",
+        Task::Translation,
+    );
+    check(
+        "Rephrase this paragraph so that it sounds more formal: hey guys",
+        Task::Rewriting,
+    );
+    check(
+        "Extract all the person names from: Ada met Charles.",
+        Task::Extraction,
+    );
+    check(
+        "Classify the sentiment of this review: I loved it",
+        Task::Classification,
+    );
+    check("What is the capital of Mongolia?", Task::OpenQa);
+    check("Write a poem about the sea", Task::CreativeWriting);
+    check("Give me ideas for a birthday party", Task::Brainstorming);
+    check("Pretend you are a pirate and greet me", Task::Roleplay);
+    check("hi, how are you?", Task::Conversation);
+    check(
+        "Escribe una función en Python que ordene una lista",
+        Task::CodeGeneration,
+    );
+    check(
+        "Traduce al inglés: ¿dónde está la estación?",
+        Task::Translation,
+    );
+    check(
+        "Resume el siguiente texto en dos frases: El consejo se reunió.",
+        Task::Summarization,
+    );
+    check("¿Cuál es la capital de Mongolia?", Task::OpenQa);
+    check(
+        "Übersetze ins Englische: Wo ist der Bahnhof?",
+        Task::Translation,
+    );
+}
+
+#[test]
+fn without_evidence_it_abstains() {
+    let features = Classifier::builtin().classify(&call_with("xqz vrt"));
+    assert_eq!(features.task.as_str(), "other");
+    assert!(features.confidence < 0.5, "{}", features.confidence);
+}
+
+#[test]
+fn the_conversation_is_read_and_not_only_its_last_line() {
+    let call = call_of(&[
+        (
+            Role::System,
+            "Translate whatever the user says into German.",
+        ),
+        (Role::User, "The train is late again."),
+    ]);
+    assert_eq!(
+        Classifier::builtin().classify(&call).task.as_str(),
+        "translation"
+    );
+
+    let quiet = call_of(&[
+        (Role::User, "Fix the failing test in this repository"),
+        (Role::Tool, "3 tests passed"),
+    ]);
+    let failing = call_of(&[
+        (Role::User, "Fix the failing test in this repository"),
+        (
+            Role::Tool,
+            "error: exit code 1\\nTraceback (most recent call last)",
+        ),
+    ]);
+    let classifier = Classifier::builtin();
+    assert!(
+        classifier.classify(&failing).complexity > classifier.classify(&quiet).complexity + 0.1
+    );
+}
+
+#[test]
+fn harder_prompts_score_higher() {
+    let complexity = |text: &str| Classifier::builtin().classify(&call_with(text)).complexity;
+    let easy = complexity("Write a function that adds two numbers");
+    let hard = complexity(
+        "Design and implement a distributed, concurrent rate limiter in Rust for production. \
+         Explain the trade-offs of the architecture in detail, handle every edge case, and prove that \
+         the limit holds.",
+    );
+    assert!(easy < 0.4, "{easy}");
+    assert!(hard > 0.8, "{hard}");
+    assert!(complexity("hello") < 0.15);
+}
+
+#[test]
+fn asked_lengths_set_the_expected_output() {
+    let tokens = |text: &str| {
+        Classifier::builtin()
+            .classify(&call_with(text))
+            .output_tokens_estimate
+    };
+    assert_eq!(tokens("Write an essay of 1000 words about bees"), 1350);
+    let mut capped = call_with("Write an essay of 1000 words about bees");
+    capped.max_output_tokens = Some(50);
+    assert_eq!(
+        Classifier::builtin()
+            .classify(&capped)
+            .output_tokens_estimate,
+        50
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_text_gives_sound_features(text in ".{0,4000}", system in ".{0,200}") {
+        let call = call_of(&[(Role::System, &system), (Role::User, &text)]);
+        let features = Classifier::builtin().classify(&call);
+        prop_assert!((0.0..=1.0).contains(&features.complexity));
+        prop_assert!((0.0..=1.0).contains(&features.confidence));
+        prop_assert!((0.0..=1.0).contains(&features.weak_fails));
+        prop_assert!(features.input_tokens <= features.input_tokens_bound);
+        let bytes = text.len() + system.len();
+        prop_assert!(features.input_tokens_bound as usize > bytes);
+        prop_assert_eq!(features, Classifier::builtin().classify(&call));
+    }
+}
