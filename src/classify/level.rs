@@ -33,7 +33,7 @@ pub fn cell_of(snapshot: &Snapshot, call: &Call, features: &Features) -> Result<
     let matrix = &snapshot.matrix;
     let (name, row) = row_of(snapshot, call, features)?;
     if let Some(asked) = &call.directives.level {
-        return asked_level(matrix, name, row, asked);
+        return asked_level(matrix, &name, row, asked);
     }
     let wanted = classified_level(&snapshot.classifier, row, call, features);
     if let Some(level) = at_or_below(row, &wanted) {
@@ -106,7 +106,7 @@ fn task_names(matrix: &Matrix) -> Vec<&str> {
 
 fn asked_level(
     matrix: &Matrix,
-    name: TaskName,
+    name: &TaskName,
     row: &Row,
     asked: &str,
 ) -> Result<Cell, ProxyError> {

@@ -21,7 +21,7 @@ const HIDDEN_PROMPT_BOUND: u64 = 64;
 const HIDDEN_TOOLS_PROMPT_BOUND: u64 = 1024;
 
 /// The dearest published rule for one image: gpt-4o-mini's 2,833 + 5,667 per 512-pixel tile, with at
-/// most 8 tiles after scaling to 768 × 2048 (OpenAI, "Images and vision"). Others take far less.
+/// most 8 tiles after scaling to 768 × 2048 (`OpenAI`, "Images and vision"). Others take far less.
 const IMAGE_TOKENS_BOUND: u64 = 2_833 + 8 * 5_667;
 /// A 1024-pixel square by the common rule of 85 + 170 per tile.
 const IMAGE_TOKENS_EXPECTED: u64 = 765;
@@ -32,7 +32,7 @@ const LOW_DETAIL_TOKENS_EXPECTED: u64 = 85;
 const FILE_TOKENS_BOUND: u64 = 2_097_152;
 /// Some ten pages.
 const FILE_TOKENS_EXPECTED: u64 = 6_000;
-/// Role marks and separators of one message (OpenAI's cookbook counts 3 to 4).
+/// Role marks and separators of one message (`OpenAI`'s cookbook counts 3 to 4).
 const TURN_TOKENS_EXPECTED: u64 = 4;
 
 /// Counts the input of a call.
