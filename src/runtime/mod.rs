@@ -14,8 +14,10 @@ pub mod sessions;
 pub mod simulated;
 
 pub use arms::LearnParams;
-pub use breaker::BreakerParams;
+pub use breaker::{
+    Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
+};
 pub use budgets::{BudgetMatch, BudgetParams, OnExhausted, Period};
 pub use limiter::LimitParams;
-pub use retry_budget::RetryParams;
+pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
 pub use simulated::SimulatedParams;
