@@ -7,6 +7,7 @@
 pub mod arms;
 pub mod breaker;
 pub mod budgets;
+pub mod clients;
 pub mod latency;
 pub mod limiter;
 pub mod retry_budget;
@@ -18,6 +19,7 @@ pub use breaker::{
     Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
 };
 pub use budgets::{BudgetMatch, BudgetParams, OnExhausted, Period};
+pub use clients::{HttpClient, HttpClients};
 pub use limiter::LimitParams;
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
 pub use simulated::SimulatedParams;

@@ -3,6 +3,7 @@
 //!
 //! No I/O, no async, no locks. Imports nothing else of this crate.
 
+pub mod attempt;
 pub mod call;
 pub mod caller;
 pub mod features;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod record;
 pub mod usage;
 
+pub use attempt::{AttemptFailure, Next};
 pub use call::{
     CacheControl, Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
 };
