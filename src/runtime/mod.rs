@@ -8,6 +8,7 @@ pub mod arms;
 pub mod breaker;
 pub mod budgets;
 pub mod clients;
+pub mod deployments;
 pub mod latency;
 pub mod limiter;
 pub mod retry_budget;

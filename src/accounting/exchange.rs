@@ -1,0 +1,294 @@
+//! The exchange: one client request from admission to its last byte, as a guard. However it ends,
+//! its open attempt is settled and its record reaches the ledger exactly once; Drop means that the
+//! client left.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::ProxyError;
+use crate::runtime::budgets::Reservation;
+use crate::runtime::breaker::{BreakerPass, CallVerdict};
+use crate::runtime::deployments::Outstanding;
+use crate::runtime::limiter::{Permit, TokenReservation};
+use crate::runtime::BreakerParams;
+use crate::stores::Slot;
+use crate::types::{
+    AttemptRecord, Outcome, PicoUsd, Price, RequestRecord, Tokens, Usage, UsageSource,
+};
+
+/// Hears of every closed exchange: metrics, log, learned statistics.
+pub trait Observer: Send + Sync {
+    /// Called once per request, after its money is settled and before its record is handed to the
+    /// ledger. Must not block.
+    fn closed(&self, record: &RequestRecord);
+}
+
+/// What a request holds until it ends.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Concurrency permits.
+    pub permit: Option<Permit>,
+    /// The count of requests in flight.
+    pub in_flight: Option<InFlight>,
+}
+
+/// Counts one request in flight; Drop ends it.
+#[derive(Debug)]
+pub struct InFlight {
+    gauge: prometheus::IntGauge,
+}
+
+impl InFlight {
+    /// Counts a request in.
+    pub fn enter(gauge: &prometheus::IntGauge) -> Self {
+        gauge.inc();
+        Self { gauge: gauge.clone() }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// What the breaker is told about an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It went well; the time that counts for slow calls.
+    Success(Duration),
+    /// It failed through the upstream's fault.
+    Failure,
+    /// The upstream limits us.
+    RateLimited(Option<Duration>),
+    /// It says nothing about the upstream.
+    Neutral,
+}
+
+/// One attempt in flight with everything that must be settled when it ends.
+pub struct OpenAttempt {
+    /// What is known so far.
+    pub record: AttemptRecord,
+    /// When it was sent.
+    pub started: Instant,
+    /// What its model costs.
+    pub price: Price,
+    /// The expected input, to bill by when the provider reports nothing.
+    pub input_tokens: u64,
+    /// Tokens reserved in rate limits.
+    pub limits: Option<TokenReservation>,
+    /// Money reserved in budgets.
+    pub money: Reservation,
+    /// The breaker's permission.
+    pub pass: BreakerPass,
+    /// The breaker's knobs.
+    pub breaker: BreakerParams,
+    /// The count of outstanding attempts.
+    pub outstanding: Outstanding,
+    /// True once the request may have reached the upstream.
+    pub sent: bool,
+    /// Bytes of output text that were seen.
+    pub output_bytes: u64,
+    /// The last usage that the provider reported.
+    pub usage: Option<Usage>,
+}
+
+impl OpenAttempt {
+    /// The usage to bill: the provider's, else our estimate of what it did, else nothing.
+    fn billed(&self, estimate: bool) -> (Tokens, UsageSource) {
+        match self.usage {
+            Some(usage) if usage.reported => (usage.tokens, UsageSource::Reported),
+            Some(usage) => (usage.tokens, UsageSource::Estimated),
+            None if estimate && self.sent => {
+                let output = super::estimated_tokens(self.output_bytes);
+                let tokens = Tokens { input: self.input_tokens, output, ..Tokens::default() };
+                (tokens, UsageSource::Estimated)
+            }
+            None => (Tokens::default(), UsageSource::None),
+        }
+    }
+
+    /// What the attempt costs as far as it is known now.
+    pub fn cost_so_far(&self) -> PicoUsd {
+        self.price.cost(&self.billed(true).0)
+    }
+}
+
+impl fmt::Debug for OpenAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAttempt").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptEnd {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Bill our estimate when the provider reported nothing.
+    pub estimate: bool,
+    /// What the breaker is told.
+    pub verdict: Verdict,
+}
+
+/// One client request. Exactly one record comes out of it.
+pub struct Exchange {
+    /// The record so far.
+    pub record: RequestRecord,
+    started: Instant,
+    current: Option<OpenAttempt>,
+    slot: Option<Slot>,
+    held: Held,
+    baseline: Option<Price>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Exchange {
+    /// Opens the exchange of a request whose head arrived at `started`. The slot in the ledger is
+    /// already reserved, so closing never waits.
+    pub fn open(record: RequestRecord, started: Instant, slot: Slot, observer: Arc<dyn Observer>) -> Self {
+        Self { record, started, current: None, slot: Some(slot), held: Held::default(), baseline: None, observer }
+    }
+
+    /// When the request's head arrived.
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Keeps these until the end.
+    pub fn hold(&mut self, permit: Permit) {
+        self.held.permit = Some(permit);
+    }
+
+    /// Counts the request as in flight until the end.
+    pub fn count_in_flight(&mut self, gauge: &prometheus::IntGauge) {
+        self.held.in_flight = Some(InFlight::enter(gauge));
+    }
+
+    /// Says what the baseline model costs, for the savings.
+    pub const fn set_baseline(&mut self, price: Option<Price>) {
+        self.baseline = price;
+    }
+
+    /// Opens an attempt. An attempt that is still open is closed as cancelled first.
+    pub fn begin_attempt(&mut self, attempt: OpenAttempt) {
+        self.close_attempt(&ABANDONED);
+        if self.record.attempts.is_empty() {
+            self.record.overhead_us = micros(self.started.elapsed());
+        }
+        self.current = Some(attempt);
+    }
+
+    /// The attempt in flight.
+    pub const fn attempt_mut(&mut self) -> Option<&mut OpenAttempt> {
+        self.current.as_mut()
+    }
+
+    /// Sum of all attempts so far, the open one included as far as it is known.
+    pub fn cost_so_far(&self) -> PicoUsd {
+        let closed: PicoUsd = self.record.attempts.iter().map(|attempt| attempt.cost).sum();
+        closed + self.current.as_ref().map_or(PicoUsd::ZERO, OpenAttempt::cost_so_far)
+    }
+
+    /// Settles the open attempt: its money, its limits, its breaker, its record. No effect when
+    /// none is open, so calling it twice settles once.
+    pub fn close_attempt(&mut self, end: &AttemptEnd) {
+        let Some(mut attempt) = self.current.take() else { return };
+        let (tokens, source) = attempt.billed(end.estimate);
+        let cost = attempt.price.cost(&tokens);
+        attempt.money.settle(cost);
+        if let Some(limits) = attempt.limits.take() {
+            limits.settle(tokens.total());
+        }
+        let verdict = match end.verdict {
+            Verdict::Success(latency) => CallVerdict::Success { latency },
+            Verdict::Failure => CallVerdict::Failure,
+            Verdict::RateLimited(retry_after) => CallVerdict::RateLimited { retry_after },
+            Verdict::Neutral => CallVerdict::Neutral,
+        };
+        if let Some(transition) = attempt.pass.record(verdict, Instant::now(), &attempt.breaker) {
+            tracing::warn!(
+                deployment = attempt.record.deployment.as_str(),
+                from = ?transition.from,
+                to = ?transition.to,
+                "breaker changed"
+            );
+        }
+        let mut record = attempt.record;
+        record.outcome = end.outcome;
+        record.tokens = tokens;
+        record.usage = source;
+        record.cost = cost;
+        record.latency_us = micros(attempt.started.elapsed());
+        self.record.model = Some(record.model.clone());
+        self.record.provider = Some(record.provider.clone());
+        self.record.attempts.push(record);
+    }
+
+    /// Closes the exchange: settles what is open, sums up, tells the observer, hands the record to
+    /// the ledger's journal. After this the record survives the process.
+    pub fn close(mut self, outcome: Outcome, status: u16) {
+        self.finish(outcome, status);
+    }
+
+    /// Closes the exchange with an error that the client is told.
+    pub fn close_with(mut self, error: &ProxyError) {
+        let row = error.presentation();
+        self.record.error_code = Some(row.code.to_owned());
+        let status = error.upstream.as_ref().map_or(row.status, |refusal| refusal.status);
+        self.finish(row.outcome, status.as_u16());
+    }
+
+    fn finish(&mut self, outcome: Outcome, status: u16) {
+        let Some(slot) = self.slot.take() else { return };
+        self.close_attempt(&ABANDONED);
+        let record = &mut self.record;
+        record.outcome = outcome;
+        record.status = status;
+        record.latency_us = micros(self.started.elapsed());
+        record.cost = record.attempts.iter().map(|attempt| attempt.cost).sum();
+        record.estimated_cost = record
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.usage == UsageSource::Estimated)
+            .map(|attempt| attempt.cost)
+            .sum();
+        if let Some(baseline) = self.baseline.filter(|_| outcome.answered()) {
+            if let Some(served) = record.attempts.last() {
+                record.baseline_cost = Some(baseline.cost(&served.tokens));
+            }
+        }
+        if record.overhead_us == 0 {
+            record.overhead_us = record.latency_us;
+        }
+        self.held = Held::default();
+        self.observer.closed(&self.record);
+        slot.commit(self.record.clone());
+    }
+}
+
+/// The client left while an attempt was in flight.
+const ABANDONED: AttemptEnd =
+    AttemptEnd { outcome: Outcome::Cancelled, estimate: true, verdict: Verdict::Neutral };
+
+/// nginx's status for a client that closed the request; it never goes out.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finish(Outcome::Cancelled, CLIENT_CLOSED_REQUEST);
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("request_id", &self.record.request_id).finish_non_exhaustive()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
