@@ -111,6 +111,11 @@ impl OpenAttempt {
         }
     }
 
+    /// The tokens that would be billed if the attempt ended now.
+    pub fn billed_tokens(&self) -> Tokens {
+        self.billed(true).0
+    }
+
     /// What the attempt costs as far as it is known now.
     pub fn cost_so_far(&self) -> PicoUsd {
         self.price.cost(&self.billed(true).0)
@@ -156,6 +161,13 @@ impl Exchange {
     /// When the request's head arrived.
     pub const fn started(&self) -> Instant {
         self.started
+    }
+
+    /// How long the open attempt took to its first event: what counts for slow calls, since a long
+    /// answer is not a slow one.
+    pub fn time_to_first_event(&self) -> Duration {
+        let ttft_us = self.current.as_ref().and_then(|attempt| attempt.record.ttft_us);
+        Duration::from_micros(ttft_us.unwrap_or(0))
     }
 
     /// Keeps these until the end.
@@ -275,7 +287,7 @@ const ABANDONED: AttemptEnd =
     AttemptEnd { outcome: Outcome::Cancelled, estimate: true, verdict: Verdict::Neutral };
 
 /// nginx's status for a client that closed the request; it never goes out.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Drop for Exchange {
     fn drop(&mut self) {

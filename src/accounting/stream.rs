@@ -1,0 +1,379 @@
+//! The body of a streamed answer: forwards the upstream's events, taps them for usage, and closes
+//! the exchange exactly once — before the end of the answer leaves, so that whoever has seen the
+//! end can find the bill.
+//!
+//! Past the commit point there is no retry and no fallback: a stream that fails here ends with an
+//! error event and a clean end of body.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::error::{ErrorKind, ProxyError};
+use crate::types::{Outcome, PicoUsd, Usage};
+use crate::wire::DialectId;
+use crate::wire::facts::{EventKind, UsageReport};
+use crate::wire::framing::sse::{SseEvent, SseFramer};
+use crate::wire::stream::{self, StreamTap};
+
+use super::exchange::{AttemptEnd, Exchange, Verdict};
+
+/// Time-outs of a stream that has begun.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamTimeouts {
+    /// Between two chunks of the upstream.
+    pub idle: Duration,
+    /// When the whole request must be over.
+    pub deadline: Instant,
+}
+
+/// How a stream ended, for what the pipeline does afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// In full, and fit to be remembered: not truncated, no tool calls, no error.
+    Storable,
+    /// In any other way.
+    Other,
+}
+
+/// What a stream body is made of.
+pub struct StreamParts<B> {
+    /// The dialect of the events.
+    pub dialect: DialectId,
+    /// The open exchange, with its attempt.
+    pub exchange: Exchange,
+    /// Events that were taken already.
+    pub first: Vec<SseEvent>,
+    /// The framer that may hold more.
+    pub framer: SseFramer,
+    /// The upstream's body.
+    pub source: B,
+    /// The client asked for the usage chunk.
+    pub include_usage: bool,
+    /// Time-outs.
+    pub timeouts: StreamTimeouts,
+    /// Fires at the drain deadline.
+    pub abort: WaitForCancellationFutureOwned,
+    /// Called at the end with the upstream's events, when somebody wants them.
+    pub record_events: Option<Box<dyn FnOnce(Ending, Bytes) + Send>>,
+}
+
+/// A streamed answer on its way to the client.
+pub struct StreamBody<B> {
+    dialect: DialectId,
+    exchange: Option<Exchange>,
+    tap: StreamTap,
+    framer: SseFramer,
+    source: Pin<Box<B>>,
+    ready: VecDeque<Bytes>,
+    include_usage: bool,
+    usage_shown: bool,
+    source_ended: bool,
+    timeouts: StreamTimeouts,
+    last_chunk: Instant,
+    timer: Pin<Box<Sleep>>,
+    abort: Pin<Box<WaitForCancellationFutureOwned>>,
+    recorder: Option<Recorder>,
+}
+
+/// Keeps a copy of the events for the cache, up to a size.
+struct Recorder {
+    events: BytesMut,
+    done: Box<dyn FnOnce(Ending, Bytes) + Send>,
+}
+
+/// Streams above this are not kept for the cache.
+const MAX_RECORDED_BYTES: usize = 1 << 20;
+/// After the end marker the upstream gets this long to end its body, so that the connection can be
+/// used again.
+const END_GRACE: Duration = Duration::from_millis(250);
+
+impl<B> StreamBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: fmt::Display,
+{
+    /// Begins to forward.
+    pub fn new(parts: StreamParts<B>) -> Self {
+        let now = Instant::now();
+        let wake = parts.timeouts.deadline.min(now + parts.timeouts.idle);
+        let recorder =
+            parts.record_events.map(|done| Recorder { events: BytesMut::with_capacity(4096), done });
+        let mut body = Self {
+            dialect: parts.dialect,
+            exchange: Some(parts.exchange),
+            tap: StreamTap::new(parts.dialect),
+            framer: parts.framer,
+            source: Box::pin(parts.source),
+            ready: VecDeque::new(),
+            include_usage: parts.include_usage,
+            usage_shown: false,
+            source_ended: false,
+            timeouts: parts.timeouts,
+            last_chunk: now,
+            timer: Box::pin(tokio::time::sleep_until(wake)),
+            abort: Box::pin(parts.abort),
+            recorder,
+        };
+        for event in parts.first {
+            body.take(event);
+        }
+        body
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            while self.exchange.is_some() {
+                let Some(event) = self.framer.next_event() else { break };
+                self.take(event);
+            }
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(bytes));
+            }
+            if self.source_ended {
+                return Poll::Ready(None);
+            }
+            match self.source.as_mut().poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => self.push(frame),
+                Poll::Ready(Some(Err(error))) => self.broken(&format!("the upstream's stream broke off: {error}")),
+                Poll::Ready(None) => self.source_finished(),
+                Poll::Pending => {
+                    if !self.poll_interruptions(context) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, frame: Frame<Bytes>) {
+        self.last_chunk = Instant::now();
+        let Ok(chunk) = frame.into_data() else { return };
+        if self.exchange.is_none() {
+            // What comes after the end marker is nobody's.
+            return;
+        }
+        if let Err(error) = self.framer.push(chunk) {
+            self.broken(&format!("the upstream's stream cannot be read: {error}"));
+        }
+    }
+
+    /// True when something happened that the loop must look at.
+    fn poll_interruptions(&mut self, context: &mut Context<'_>) -> bool {
+        if self.exchange.is_none() {
+            // Ended for the client; give the upstream a moment to end its body too.
+            let until = self.last_chunk + END_GRACE;
+            if self.timer.deadline() > until {
+                self.timer.as_mut().reset(until);
+            }
+            self.source_ended = self.timer.as_mut().poll(context).is_ready();
+            return self.source_ended;
+        }
+        if self.abort.as_mut().poll(context).is_ready() {
+            self.fail(ErrorKind::Overloaded, Outcome::StreamBroken, Verdict::Neutral, "the proxy is shutting down");
+            return true;
+        }
+        if self.timer.as_mut().poll(context).is_pending() {
+            return false;
+        }
+        let now = Instant::now();
+        let idle_at = self.last_chunk + self.timeouts.idle;
+        if now >= self.timeouts.deadline {
+            self.fail(ErrorKind::UpstreamTimeout, Outcome::Timeout, Verdict::Neutral, "the request took longer than resilience.timeouts.total_ms");
+        } else if now >= idle_at {
+            self.fail(ErrorKind::UpstreamTimeout, Outcome::Timeout, Verdict::Failure, "the upstream sent nothing for longer than resilience.timeouts.idle_ms");
+        } else {
+            self.timer.as_mut().reset(idle_at.min(self.timeouts.deadline));
+        }
+        true
+    }
+
+    /// Looks at one event and forwards, changes or withholds it.
+    fn take(&mut self, event: SseEvent) {
+        if self.exchange.is_none() {
+            return;
+        }
+        let kind = self.tap.see(&event);
+        self.record(&event);
+        match kind {
+            EventKind::Usage { report, alone } => self.take_usage(event, &report, alone),
+            EventKind::Done => self.complete(Some(event)),
+            EventKind::Error => {
+                self.note_progress();
+                self.close(Outcome::StreamBroken, Verdict::Failure);
+                self.ready.push_back(event.raw);
+            }
+            EventKind::Content { .. } | EventKind::Comment | EventKind::Other | EventKind::Malformed => {
+                self.ready.push_back(event.raw);
+            }
+        }
+    }
+
+    fn take_usage(&mut self, event: SseEvent, report: &UsageReport, alone: bool) {
+        self.note_progress();
+        if !self.include_usage {
+            if !alone {
+                self.ready.push_back(event.raw);
+            }
+            return;
+        }
+        self.usage_shown = true;
+        let cost = self.cost();
+        self.ready.push_back(stream::event_with_cost(&event, report, cost));
+    }
+
+    /// The upstream is done: settle and record first, then let the client see the end.
+    fn complete(&mut self, marker: Option<SseEvent>) {
+        self.note_progress();
+        let facts = self.tap.facts();
+        let outcome = if facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
+        let late_usage = (self.include_usage && !self.usage_shown).then(|| {
+            let tokens = self.billed_usage();
+            stream::usage_event(self.dialect, self.tap.facts(), &tokens, self.cost())
+        });
+        let latency = self.exchange.as_ref().map_or(Duration::ZERO, Exchange::time_to_first_event);
+        self.close(outcome, Verdict::Success(latency));
+        self.ready.extend(late_usage);
+        self.ready.push_back(marker.map_or_else(|| stream::done_event(self.dialect), |event| event.raw));
+    }
+
+    fn source_finished(&mut self) {
+        self.source_ended = true;
+        if self.exchange.is_none() {
+            return;
+        }
+        if let Some(event) = self.framer.finish() {
+            self.take(event);
+        }
+        if self.exchange.is_none() {
+            return;
+        }
+        // A finish reason is the end of the answer; the end marker is a courtesy that some omit.
+        if self.tap.facts().complete() {
+            self.complete(None);
+        } else {
+            self.broken("the upstream's stream ended in the middle of the answer");
+        }
+    }
+
+    fn broken(&mut self, why: &str) {
+        self.source_ended = true;
+        if self.exchange.is_some() {
+            self.fail(ErrorKind::UpstreamError, Outcome::StreamBroken, Verdict::Failure, why);
+        }
+    }
+
+    /// Ends with an error event in the client's dialect; the body then ends cleanly, because an
+    /// aborted connection makes clients raise before they see the event.
+    fn fail(&mut self, kind: ErrorKind, outcome: Outcome, verdict: Verdict, why: &str) {
+        self.source_ended = true;
+        self.note_progress();
+        let error = ProxyError::new(kind, why);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record.error_code = Some(error.presentation().code.to_owned());
+        }
+        self.close(outcome, verdict);
+        self.ready.push_back(stream::error_event(self.dialect, &error));
+    }
+
+    /// Tells the open attempt what the tap has seen so far.
+    fn note_progress(&mut self) {
+        let facts = self.tap.facts();
+        let Some(attempt) = self.exchange.as_mut().and_then(Exchange::attempt_mut) else { return };
+        attempt.output_bytes = facts.output_bytes;
+        attempt.usage = facts.usage.map(|tokens| Usage { tokens, reported: true });
+        if attempt.record.response_model.is_none() {
+            attempt.record.response_model.clone_from(&facts.model);
+        }
+    }
+
+    fn billed_usage(&mut self) -> crate::types::Tokens {
+        let attempt = self.exchange.as_mut().and_then(Exchange::attempt_mut);
+        attempt.map(|attempt| attempt.billed_tokens()).unwrap_or_default()
+    }
+
+    fn cost(&self) -> PicoUsd {
+        self.exchange.as_ref().map_or(PicoUsd::ZERO, Exchange::cost_so_far)
+    }
+
+    fn close(&mut self, outcome: Outcome, verdict: Verdict) {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        exchange.close_attempt(&AttemptEnd { outcome, estimate: true, verdict });
+        exchange.close(outcome, http::StatusCode::OK.as_u16());
+        let facts = self.tap.facts();
+        let storable = outcome == Outcome::Ok && !facts.tool_calls && !facts.finish.content_filter;
+        if let Some(recorder) = self.recorder.take() {
+            let ending = if storable { Ending::Storable } else { Ending::Other };
+            (recorder.done)(ending, recorder.events.freeze());
+        }
+    }
+
+    fn record(&mut self, event: &SseEvent) {
+        let Some(recorder) = &mut self.recorder else { return };
+        if recorder.events.len() + event.raw.len() > MAX_RECORDED_BYTES {
+            if let Some(recorder) = self.recorder.take() {
+                (recorder.done)(Ending::Other, Bytes::new());
+            }
+            return;
+        }
+        recorder.events.extend_from_slice(&event.raw);
+    }
+}
+
+impl<B> Body for StreamBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: fmt::Display,
+{
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = self.get_mut();
+        // A panic here would escape the server's net and, on HTTP/2, take its neighbours along.
+        let polled = catch_unwind(AssertUnwindSafe(|| body.poll_inner(context)));
+        polled
+            .unwrap_or_else(|_| {
+                body.source_ended = true;
+                body.fail(ErrorKind::Internal, Outcome::Internal, Verdict::Neutral, "a fault in the proxy");
+                Poll::Ready(body.ready.pop_back())
+            })
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source_ended && self.ready.is_empty()
+    }
+}
+
+impl<B> Drop for StreamBody<B> {
+    /// The client left: bill what was seen of the stream.
+    fn drop(&mut self) {
+        let facts = self.tap.facts();
+        let Some(mut exchange) = self.exchange.take() else { return };
+        if let Some(attempt) = exchange.attempt_mut() {
+            attempt.output_bytes = facts.output_bytes;
+            attempt.usage = facts.usage.map(|tokens| Usage { tokens, reported: true });
+            attempt.record.response_model.clone_from(&facts.model);
+        }
+        let latency = exchange.time_to_first_event();
+        let end = AttemptEnd { outcome: Outcome::Cancelled, estimate: true, verdict: Verdict::Success(latency) };
+        exchange.close_attempt(&end);
+        exchange.close(Outcome::Cancelled, super::exchange::CLIENT_CLOSED_REQUEST);
+    }
+}
+
+impl<B> fmt::Debug for StreamBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamBody").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! Builds the upstream's request: URL, headers, signature, body. Only what is listed here goes out;
+//! of the client's headers none that could name a destination, a credential or an encoding.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Method, Request};
+use http_body_util::Full;
+use secrecy::ExposeSecret;
+
+use crate::config::snapshot::{HttpEndpoint, Signer};
+use crate::types::{AttemptFailure, Next, Outcome};
+use crate::wire::dialect::openai_chat::encode;
+
+use super::Outbound;
+
+const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// The request for one attempt.
+///
+/// # Errors
+/// When the configured URL or credential cannot be put into a request; nothing was sent.
+pub fn build(outbound: &Outbound<'_>, endpoint: &HttpEndpoint) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+    let call = outbound.call;
+    let ask_usage = call.stream.wanted && call.endpoint.generates() && !outbound.provider.quirks.no_stream_options;
+    let body = encode::request(call, &outbound.deployment.upstream_model, ask_usage);
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(url(endpoint, call.endpoint.path(), &outbound.deployment.upstream_model))
+        .body(Full::new(body))
+        .map_err(|error| misconfigured(&format!("the provider's URL cannot be used: {error}")))?;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(ACCEPT, if call.stream.wanted { EVENTS } else { JSON });
+    headers.insert(USER_AGENT, OUR_NAME);
+    for (name, value) in &outbound.provider.headers {
+        headers.insert(name, value.clone());
+    }
+    match outbound.deployment.signer.as_ref().unwrap_or(&outbound.provider.signer) {
+        Signer::None => {}
+        Signer::Bearer(key) => {
+            let value = secret_header(&format!("Bearer {}", key.expose_secret()))?;
+            headers.insert(AUTHORIZATION, value);
+        }
+        Signer::Header(name, key) => {
+            let value = secret_header(key.expose_secret())?;
+            headers.insert(name.clone(), value);
+        }
+    }
+    Ok(request)
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, AttemptFailure> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| misconfigured("the provider's key holds characters that a header cannot carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn misconfigured(message: &str) -> AttemptFailure {
+    AttemptFailure::unsent(Outcome::Internal, Next::Fallback, message)
+}
+
+/// Base, path and query; `{model}` in the base stands for the upstream's model name.
+fn url(endpoint: &HttpEndpoint, path: &str, upstream_model: &str) -> String {
+    let base = endpoint.base_url.trim_end_matches('/');
+    let mut url = String::with_capacity(base.len() + path.len() + upstream_model.len() + 48);
+    match base.split_once("{model}") {
+        Some((before, after)) => {
+            url.push_str(before);
+            url.push_str(upstream_model);
+            url.push_str(after);
+        }
+        None => url.push_str(base),
+    }
+    url.push('/');
+    url.push_str(path);
+    if let Some(query) = &endpoint.query {
+        url.push('?');
+        url.push_str(query);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base: &str, query: Option<&str>, expect: &str) {
+        let endpoint = HttpEndpoint {
+            base_url: base.to_owned(),
+            origin: http::Uri::from_static("http://host"),
+            query: query.map(str::to_owned),
+            ca_file: None,
+        };
+        assert_eq!(url(&endpoint, "chat/completions", "gpt"), expect);
+    }
+
+    #[test]
+    fn urls_are_data() {
+        check("http://host/v1", None, "http://host/v1/chat/completions");
+        check("http://host/v1/", None, "http://host/v1/chat/completions");
+        check(
+            "https://x.example/openai/deployments/{model}",
+            Some("api-version=1"),
+            "https://x.example/openai/deployments/gpt/chat/completions?api-version=1",
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Reads an upstream's answer up to the commit point: the whole of it, or the first event of its
+//! stream. Everything that is no proper answer becomes an [`AttemptFailure`] that says what may follow.
+
+use std::error::Error;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use crate::error::UpstreamRefusal;
+use crate::runtime::retry_budget::parse_retry_after;
+use crate::types::{AttemptFailure, Next, Outcome};
+use crate::wire::dialect::openai_chat::{self, ResponseFacts, convert};
+use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
+
+use super::{EventSource, Outbound, Reply, StreamReply, WholeReply};
+
+/// Largest whole answer: images and audio come in base64.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
+/// Largest error body that is looked at.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// The client could not reach the upstream, or the connection broke before the head came.
+pub fn unreachable(error: &hyper_util::client::legacy::Error) -> AttemptFailure {
+    if error.is_connect() {
+        return AttemptFailure::unsent(Outcome::Connect, Next::Retry, format!("cannot connect: {}", root_cause(error)));
+    }
+    let hyper = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    if hyper.is_some_and(hyper::Error::is_canceled) {
+        // A pooled connection went away before the request was written to it.
+        return AttemptFailure::unsent(Outcome::Connect, Next::Retry, "the pooled connection was closed");
+    }
+    AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, format!("the connection broke: {}", root_cause(error)))
+}
+
+fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// Reads a response's head and as much of its body as is needed.
+pub async fn read(outbound: &Outbound<'_>, response: Response<Incoming>) -> Result<Reply, AttemptFailure> {
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        let body = Limited::new(body, MAX_ERROR_BYTES).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        return Err(refused(outbound, head.status, &head.headers, body));
+    }
+    if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") {
+        let message = format!("the answer is encoded as {encoding:?}, which was not asked for");
+        return Err(nonsense(head.status, message));
+    }
+    let is_events = head
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
+    if outbound.call.stream.wanted && is_events {
+        return stream(outbound, EventSource::Http(body)).await.map(Reply::Stream);
+    }
+    let whole = whole_body(outbound, head.status, body).await?;
+    if outbound.call.stream.wanted { whole_as_stream(outbound, &whole).map(Reply::Stream) } else { Ok(Reply::Whole(whole)) }
+}
+
+async fn whole_body(
+    outbound: &Outbound<'_>,
+    status: StatusCode,
+    body: Incoming,
+) -> Result<WholeReply, AttemptFailure> {
+    let collected = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
+        AttemptFailure {
+            status: Some(status.as_u16()),
+            ..AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, format!("the answer broke off: {error}"))
+        }
+    })?;
+    whole(outbound, collected.to_bytes())
+}
+
+/// Judges a whole answer of status 200.
+pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, AttemptFailure> {
+    match openai_chat::inspect_response(outbound.call.endpoint, &body) {
+        Ok(facts) if facts.is_error => {
+            Err(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), body))
+        }
+        Ok(facts) => Ok(WholeReply { body, facts }),
+        Err(error) => Err(nonsense(StatusCode::OK, format!("the answer is none in its dialect: {error}"))),
+    }
+}
+
+/// An upstream that answers a streamed request with a whole answer.
+fn whole_as_stream(outbound: &Outbound<'_>, whole: &WholeReply) -> Result<StreamReply, AttemptFailure> {
+    let events = convert::whole_to_stream(&whole.body, true)
+        .ok_or_else(|| nonsense(StatusCode::OK, "the answer cannot be turned into events".to_owned()))?;
+    let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
+    let pushed = framer.push(events);
+    pushed.map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
+    let _ = outbound;
+    Ok(StreamReply { first: Vec::new(), framer, body: EventSource::Spent })
+}
+
+/// Waits for the first event that carries data and makes sure that it is no error.
+pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<StreamReply, AttemptFailure> {
+    let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
+    let mut first = Vec::new();
+    loop {
+        while let Some(event) = framer.next_event() {
+            let carries_data = event.data().is_some_and(|data| !data.is_empty());
+            if carries_data {
+                if let Some(failure) = opening_failure(outbound, &event) {
+                    return Err(failure);
+                }
+                first.push(event);
+                return Ok(StreamReply { first, framer, body });
+            }
+            first.push(event);
+        }
+        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        match frame {
+            Some(Ok(frame)) => {
+                if let Ok(chunk) = frame.into_data() {
+                    framer.push(chunk).map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
+                }
+            }
+            Some(Err(error)) => {
+                let message = format!("the stream broke before its first event: {}", root_cause(&error));
+                return Err(AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, message));
+            }
+            None => {
+                let message = "the stream ended before its first event";
+                return Err(AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, message));
+            }
+        }
+    }
+}
+
+/// A stream that opens with an error, or with what is no JSON at all.
+fn opening_failure(outbound: &Outbound<'_>, event: &SseEvent) -> Option<AttemptFailure> {
+    let data = event.data()?;
+    if data.as_ref() == b"[DONE]" {
+        return Some(nonsense(StatusCode::OK, "the stream ended without an answer".to_owned()));
+    }
+    match openai_chat::stream::classify_data(&data) {
+        openai_chat::stream::DataKind::Error => {
+            let body = Bytes::copy_from_slice(&data);
+            Some(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), body))
+        }
+        openai_chat::stream::DataKind::Malformed => {
+            Some(nonsense(StatusCode::OK, "the stream's first event is no JSON object".to_owned()))
+        }
+        openai_chat::stream::DataKind::Chunk => None,
+    }
+}
+
+fn nonsense(status: StatusCode, message: String) -> AttemptFailure {
+    AttemptFailure {
+        status: Some(status.as_u16()),
+        ..AttemptFailure::sent(Outcome::UpstreamError, Next::Fallback, message)
+    }
+}
+
+/// An answer that is an error: what kind, and what may follow.
+pub fn refused(outbound: &Outbound<'_>, status: StatusCode, headers: &HeaderMap, body: Bytes) -> AttemptFailure {
+    let error = ErrorFacts::read(&body);
+    let retry_after = parse_retry_after(headers, None);
+    let mut failure = kind_of(status, &error);
+    failure.status = Some(status.as_u16());
+    failure.retry_after = retry_after;
+    if matches!(failure.outcome, Outcome::Invalid | Outcome::ContextLength | Outcome::ContentPolicy)
+        && error.is_object
+        && status.is_client_error()
+    {
+        failure.refusal = Some(UpstreamRefusal { status, body });
+    }
+    tracing::debug!(
+        provider = outbound.provider.id.as_str(),
+        model = outbound.model.id.as_str(),
+        status = status.as_u16(),
+        outcome = failure.outcome.as_str(),
+        "upstream refused"
+    );
+    failure
+}
+
+/// What an error body says, as far as routing needs it.
+#[derive(Debug, Default)]
+struct ErrorFacts {
+    is_object: bool,
+    code: String,
+    kind: String,
+    message: String,
+}
+
+impl ErrorFacts {
+    fn read(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let error = value.get("error").unwrap_or(&Value::Null);
+        let text = |name: &str| match error.get(name) {
+            Some(Value::String(text)) => text.to_ascii_lowercase(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        };
+        Self { is_object: error.is_object(), code: text("code"), kind: text("type"), message: text("message") }
+    }
+
+    fn says_context_length(&self) -> bool {
+        self.code == "context_length_exceeded"
+            || self.message.contains("maximum context length")
+            || self.message.contains("context window")
+            || self.message.contains("prompt is too long")
+    }
+
+    fn says_content_policy(&self) -> bool {
+        matches!(self.code.as_str(), "content_filter" | "content_policy_violation" | "moderation_blocked")
+            || self.kind == "content_policy_violation"
+    }
+
+    fn says_out_of_quota(&self) -> bool {
+        self.code == "insufficient_quota" || self.kind == "insufficient_quota"
+    }
+}
+
+fn kind_of(status: StatusCode, error: &ErrorFacts) -> AttemptFailure {
+    let of = |outcome, next, message: &str| AttemptFailure::sent(outcome, next, message);
+    if error.says_context_length() {
+        return of(Outcome::ContextLength, Next::Fallback, "the prompt is too long for the model");
+    }
+    if error.says_content_policy() {
+        return of(Outcome::ContentPolicy, Next::Stop, "the provider's content policy refused the request");
+    }
+    match status.as_u16() {
+        429 if error.says_out_of_quota() => {
+            of(Outcome::RateLimited, Next::Fallback, "the provider's account is out of quota")
+        }
+        429 => of(Outcome::RateLimited, Next::Retry, "the provider's rate limit"),
+        401 | 403 => of(Outcome::UpstreamAuth, Next::Fallback, "the provider refused our credentials"),
+        404 => of(Outcome::UpstreamError, Next::Fallback, "the provider does not know the model or the path"),
+        413 => of(Outcome::ContextLength, Next::Fallback, "the request is too large for the provider"),
+        408 | 409 | 425 | 500..=599 => {
+            let message = format!("the provider answered {}", status.as_u16());
+            of(Outcome::UpstreamError, Next::Retry, &message)
+        }
+        400..=499 => of(Outcome::Invalid, Next::Stop, "the provider refused the request"),
+        _ => {
+            let message = format!("the provider answered {}, which is no answer", status.as_u16());
+            of(Outcome::UpstreamError, Next::Fallback, &message)
+        }
+    }
+}
+
+/// Exposed for the pipeline: facts of an answer that a cache or a template gives.
+pub type Facts = ResponseFacts;
