@@ -15,4 +15,9 @@ pub mod runtime;
 pub mod telemetry;
 
 // Phases: socket to upstream and back.
+pub mod cache;
 pub mod classify;
+pub mod resilience;
+
+// Beside the request.
+pub mod server;

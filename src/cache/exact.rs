@@ -72,7 +72,9 @@ impl ExactCache {
         let entries = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|_, stored: &Arc<Stored>| {
-                u32::try_from(stored.form.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_BYTES)
+                u32::try_from(stored.form.len())
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(ENTRY_OVERHEAD_BYTES)
             })
             .build();
         Self { entries }

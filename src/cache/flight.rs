@@ -54,7 +54,11 @@ impl Flights {
         }
         let (outcome, receiver) = watch::channel(Outcome::Pending);
         under_way.insert(key, receiver);
-        Flight::Lead(Leader { flights: self.clone(), key, outcome })
+        Flight::Lead(Leader {
+            flights: self.clone(),
+            key,
+            outcome,
+        })
     }
 }
 
@@ -87,7 +91,10 @@ impl Drop for Leader {
 
 /// Waits for the leader; a leader that vanished counts as having left.
 pub async fn wait(mut receiver: watch::Receiver<Outcome>) -> Outcome {
-    match receiver.wait_for(|outcome| *outcome != Outcome::Pending).await {
+    match receiver
+        .wait_for(|outcome| *outcome != Outcome::Pending)
+        .await
+    {
         Ok(outcome) => *outcome,
         Err(_) => Outcome::Abandoned,
     }
@@ -100,8 +107,12 @@ mod tests {
     #[tokio::test]
     async fn a_leader_that_leaves_lets_another_lead() {
         let flights = Flights::default();
-        let Flight::Lead(leader) = flights.join([1; 32]) else { panic!("the first leads") };
-        let Flight::Follow(receiver) = flights.join([1; 32]) else { panic!("the second follows") };
+        let Flight::Lead(leader) = flights.join([1; 32]) else {
+            panic!("the first leads")
+        };
+        let Flight::Follow(receiver) = flights.join([1; 32]) else {
+            panic!("the second follows")
+        };
         drop(leader);
         assert_eq!(wait(receiver).await, Outcome::Abandoned);
         assert!(matches!(flights.join([1; 32]), Flight::Lead(_)));
@@ -110,8 +121,12 @@ mod tests {
     #[tokio::test]
     async fn followers_hear_how_the_leader_landed() {
         let flights = Flights::default();
-        let Flight::Lead(leader) = flights.join([2; 32]) else { panic!("the first leads") };
-        let Flight::Follow(receiver) = flights.join([2; 32]) else { panic!("the second follows") };
+        let Flight::Lead(leader) = flights.join([2; 32]) else {
+            panic!("the first leads")
+        };
+        let Flight::Follow(receiver) = flights.join([2; 32]) else {
+            panic!("the second follows")
+        };
         leader.land(Outcome::Stored);
         assert_eq!(wait(receiver).await, Outcome::Stored);
     }

@@ -36,13 +36,24 @@ pub fn key_of(call: &Call, caller: &Caller) -> CacheKey {
     };
     field(SCHEME);
     field(caller.team.as_str().as_bytes());
-    field(caller.key.as_ref().map_or("", |key| key.as_str()).as_bytes());
+    field(
+        caller
+            .key
+            .as_ref()
+            .map_or("", |key| key.as_str())
+            .as_bytes(),
+    );
     field(caller.tier.as_str().as_bytes());
     field(call.endpoint.as_str().as_bytes());
     let directives = &call.directives;
     field(directives.task.as_deref().unwrap_or_default().as_bytes());
     field(directives.level.as_deref().unwrap_or_default().as_bytes());
-    field(directives.tier.map_or("", crate::types::Tier::as_str).as_bytes());
+    field(
+        directives
+            .tier
+            .map_or("", crate::types::Tier::as_str)
+            .as_bytes(),
+    );
     let mut members: Vec<(&str, &[u8])> = call
         .fields
         .iter()
@@ -93,7 +104,10 @@ mod tests {
 
     #[test]
     fn white_space_counts_only_inside_strings() {
-        assert_eq!(compact("[1, 2,\n {\"a\" : \"b c\"}]"), compact("[1,2,{\"a\":\"b c\"}]"));
+        assert_eq!(
+            compact("[1, 2,\n {\"a\" : \"b c\"}]"),
+            compact("[1,2,{\"a\":\"b c\"}]")
+        );
         assert_ne!(compact("\"b c\""), compact("\"bc\""));
         assert_ne!(compact("\"a\\\" b\""), compact("\"a\\\"b\""));
     }

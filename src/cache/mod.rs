@@ -9,6 +9,6 @@ mod key;
 mod template;
 
 pub use exact::{ExactCache, Found, Stored, StoredForm};
-pub use flight::{Flight, Flights, Leader, Outcome as FlightOutcome};
+pub use flight::{Flight, Flights, Leader, Outcome as FlightOutcome, wait};
 pub use key::{CacheKey, key_of};
 pub use template::{Expanded, expand};

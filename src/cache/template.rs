@@ -57,15 +57,22 @@ fn captures<'p, 't>(pattern: &'p str, text: &'t str) -> Option<Vec<(&'p str, &'t
 
 fn strip_prefix_folded<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     let head = text.get(..literal.len())?;
-    head.eq_ignore_ascii_case(literal).then(|| &text[literal.len()..])
+    head.eq_ignore_ascii_case(literal)
+        .then(|| &text[literal.len()..])
 }
 
 /// Where `literal` stands in `text`; the last place when nothing follows it.
 fn find_folded(text: &str, literal: &str, last: bool) -> Option<usize> {
     let mut places = text.char_indices().map(|(at, _)| at).filter(|&at| {
-        text[at..].get(..literal.len()).is_some_and(|piece| piece.eq_ignore_ascii_case(literal))
+        text[at..]
+            .get(..literal.len())
+            .is_some_and(|piece| piece.eq_ignore_ascii_case(literal))
     });
-    if last { places.next_back() } else { places.next() }
+    if last {
+        places.next_back()
+    } else {
+        places.next()
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +80,10 @@ mod tests {
     use super::*;
 
     fn check(pattern: &str, text: &str, expect: Option<&str>) {
-        let template = Template { pattern: pattern.to_owned(), answer: "<{a}|{b}>".to_owned() };
+        let template = Template {
+            pattern: pattern.to_owned(),
+            answer: "<{a}|{b}>".to_owned(),
+        };
         let answer = expand(&[template], text).map(|expanded| expanded.answer);
         assert_eq!(answer.as_deref(), expect, "{pattern} against {text}");
     }
@@ -85,7 +95,11 @@ mod tests {
         check("hi {a}", "Hi Ana", Some("<Ana|{b}>"));
         check("{a} to {b}?", "EUR to USD?", Some("<EUR|USD>"));
         check("{a} to {b}?", "to USD?", None);
-        check("where is {a}?", "where is my order?", Some("<my order|{b}>"));
+        check(
+            "where is {a}?",
+            "where is my order?",
+            Some("<my order|{b}>"),
+        );
         check("where is {a}?", "where is ?", None);
     }
 }

@@ -54,7 +54,10 @@ pub trait Attempts {
     ///
     /// # Cancel safety
     /// May be dropped at any await; reservations and records are settled by their guards.
-    fn attempt(&mut self, attempt: Try<'_>) -> impl Future<Output = Result<Self::Reply, TryError>> + Send;
+    fn attempt(
+        &mut self,
+        attempt: Try<'_>,
+    ) -> impl Future<Output = Result<Self::Reply, TryError>> + Send;
 }
 
 /// Nothing answered.
@@ -99,7 +102,9 @@ pub async fn execute<A: Attempts>(
     attempts: &mut A,
 ) -> Result<A::Reply, Spent> {
     let mut spent = Spent::default();
-    execution.retry_budget.deposit(Instant::now(), &execution.snapshot.resilience.retry);
+    execution
+        .retry_budget
+        .deposit(Instant::now(), &execution.snapshot.resilience.retry);
     let mut context_above = None;
     let mut previous: Option<(&Candidate, &'static str)> = None;
     for (position, candidate) in plan.candidates.iter().enumerate() {
@@ -108,10 +113,18 @@ pub async fn execute<A: Attempts>(
             continue;
         }
         if let Some((from, why)) = previous {
-            execution.metrics.fell_back(from.model.as_str(), candidate.model.as_str(), why);
+            execution
+                .metrics
+                .fell_back(from.model.as_str(), candidate.model.as_str(), why);
         }
         let others_left = position + 1 < plan.candidates.len();
-        let mut run = CandidateRun { execution, candidate, model, others_left, tries: 0 };
+        let mut run = CandidateRun {
+            execution,
+            candidate,
+            model,
+            others_left,
+            tries: 0,
+        };
         match run.go(rng, attempts, &mut spent).await {
             Step::Answered(reply) => return Ok(reply),
             Step::Next(why) => previous = Some((candidate, why)),
@@ -152,7 +165,12 @@ struct CandidateRun<'a> {
 }
 
 impl<'a> CandidateRun<'a> {
-    async fn go<A: Attempts>(&mut self, rng: &mut StdRng, attempts: &mut A, spent: &mut Spent) -> Step<A::Reply> {
+    async fn go<A: Attempts>(
+        &mut self,
+        rng: &mut StdRng,
+        attempts: &mut A,
+        spent: &mut Spent,
+    ) -> Step<A::Reply> {
         let deadline = self.execution.deadline;
         loop {
             if Instant::now() >= deadline {
@@ -160,11 +178,21 @@ impl<'a> CandidateRun<'a> {
                 return Step::Stop;
             }
             let Some((deployment, pass)) = self.pick(rng, spent) else {
-                return if self.tries == 0 { Step::Skipped } else { Step::Next("breaker_open") };
+                return if self.tries == 0 {
+                    Step::Skipped
+                } else {
+                    Step::Next("breaker_open")
+                };
             };
             self.tries += 1;
             let state = &self.execution.bound[self.candidate.index][deployment];
-            let attempt = Try { candidate: self.candidate, deployment, state, pass, deadline };
+            let attempt = Try {
+                candidate: self.candidate,
+                deployment,
+                state,
+                pass,
+                deadline,
+            };
             match attempts.attempt(attempt).await {
                 Ok(reply) => return Step::Answered(reply),
                 Err(TryError::Refused(error)) => {
@@ -177,7 +205,9 @@ impl<'a> CandidateRun<'a> {
                     spent.failure = Some(failure);
                     match step {
                         After::RetryIn(pause) => {
-                            self.execution.metrics.retried(self.candidate.model.as_str());
+                            self.execution
+                                .metrics
+                                .retried(self.candidate.model.as_str());
                             if !pause.is_zero() {
                                 tokio::time::sleep(pause).await;
                             }
@@ -200,7 +230,9 @@ impl<'a> CandidateRun<'a> {
             f64::from(states[index].outstanding() + 1) / f64::from(weight)
         };
         let mut order: smallvec::SmallVec<[usize; 4]> = (0..states.len())
-            .filter(|&index| self.execution.snapshot.providers[self.model.deployments[index].provider].enabled)
+            .filter(|&index| {
+                self.execution.snapshot.providers[self.model.deployments[index].provider].enabled
+            })
             .collect();
         // A random rotation first, so that ties do not all fall on the first deployment.
         if order.len() > 1 {
@@ -235,16 +267,29 @@ impl<'a> CandidateRun<'a> {
         }
     }
 
-    fn retry(&self, failure: &AttemptFailure, resilience: &ResilienceParams, rng: &mut StdRng) -> Option<After> {
+    fn retry(
+        &self,
+        failure: &AttemptFailure,
+        resilience: &ResilienceParams,
+        rng: &mut StdRng,
+    ) -> Option<After> {
         let params = &resilience.retry;
         let wait = failure.retry_after.unwrap_or(Duration::ZERO);
         if self.tries >= params.max_attempts || wait > params.max_retry_after {
             return None;
         }
         let siblings = self.model.deployments.len() > 1;
-        let pause = if siblings { Duration::ZERO } else { backoff(self.tries, params, rng.random()).max(wait) };
+        let pause = if siblings {
+            Duration::ZERO
+        } else {
+            backoff(self.tries, params, rng.random()).max(wait)
+        };
         let in_time = Instant::now() + pause < self.execution.deadline;
-        let paid = in_time && self.execution.retry_budget.try_withdraw(Instant::now(), params);
+        let paid = in_time
+            && self
+                .execution
+                .retry_budget
+                .try_withdraw(Instant::now(), params);
         paid.then_some(After::RetryIn(pause))
     }
 }

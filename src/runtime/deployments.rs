@@ -30,7 +30,9 @@ impl DeploymentState {
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Outstanding {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
-        Outstanding { of: Arc::clone(self) }
+        Outstanding {
+            of: Arc::clone(self),
+        }
     }
 }
 
@@ -54,7 +56,10 @@ pub struct Deployments {
 
 impl Deployments {
     /// The state of these deployments, in order: the same as before a reload for the same name.
-    pub fn bind<'a>(&self, ids: impl Iterator<Item = &'a DeploymentId>) -> Box<[Arc<DeploymentState>]> {
+    pub fn bind<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a DeploymentId>,
+    ) -> Box<[Arc<DeploymentState>]> {
         let mut known = self.known.lock();
         ids.map(|id| {
             let state = known.entry(id.clone()).or_insert_with(|| {

@@ -51,7 +51,10 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropped when the client leaves before the answer's head.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// What a client gets whose request made the handler panic.
     fn on_panic(&self) -> Response<Self::Body>;
@@ -91,7 +94,9 @@ pub async fn serve<H: Handler>(
     let tasks = TaskTracker::new();
     let http = Arc::new(http_settings(limits.header_timeout));
     loop {
-        let Ok(slot) = Arc::clone(&connections).acquire_owned().await else { break };
+        let Ok(slot) = Arc::clone(&connections).acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             () = shutdown.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -183,7 +188,9 @@ impl<H: Handler> Connection<H> {
         let service = service_fn(move |request| {
             let handler = Arc::clone(&handler);
             async move {
-                let answered = std::panic::AssertUnwindSafe(handler.handle(request)).catch_unwind().await;
+                let answered = std::panic::AssertUnwindSafe(handler.handle(request))
+                    .catch_unwind()
+                    .await;
                 Ok::<_, Infallible>(answered.unwrap_or_else(|_| handler.on_panic()))
             }
         });

@@ -1,6 +1,7 @@
 //! The listener's certificate, read again when its files change: certificates are renewed on disk
 //! while the process runs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,7 +34,6 @@ pub enum TlsError {
 }
 
 /// The certificate in force and where it came from.
-#[derive(Debug)]
 pub struct TlsIdentity {
     params: TlsParams,
     current: Arc<Current>,
@@ -47,6 +47,14 @@ struct Current(ArcSwap<CertifiedKey>);
 impl ResolvesServerCert for Current {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
+    }
+}
+
+impl fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsIdentity")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +74,12 @@ impl TlsIdentity {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let seen = Mutex::new(Some(modified(params)));
-        Ok(Self { params: params.clone(), current, acceptor, seen })
+        Ok(Self {
+            params: params.clone(),
+            current,
+            acceptor,
+            seen,
+        })
     }
 
     /// What performs the handshakes.
@@ -95,20 +108,30 @@ impl TlsIdentity {
 }
 
 fn modified(params: &TlsParams) -> [Option<SystemTime>; 2] {
-    [&params.cert, &params.key].map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
+    [&params.cert, &params.key].map(|path| {
+        std::fs::metadata(path)
+            .and_then(|meta| meta.modified())
+            .ok()
+    })
 }
 
 fn read(params: &TlsParams) -> Result<CertifiedKey, TlsError> {
-    let file = |path: &PathBuf, cause: String| TlsError::File { path: path.clone(), cause };
+    let file = |path: &PathBuf, cause: String| TlsError::File {
+        path: path.clone(),
+        cause,
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&params.cert)
         .and_then(Iterator::collect)
         .map_err(|error| file(&params.cert, error.to_string()))?;
     if chain.is_empty() {
         return Err(file(&params.cert, "it holds no certificate".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(&params.key).map_err(|error| file(&params.key, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&params.key)
+        .map_err(|error| file(&params.key, error.to_string()))?;
     let signer = any_supported_type(&key).map_err(|error| TlsError::Unusable(error.to_string()))?;
     let certified = CertifiedKey::new(chain, signer);
-    certified.keys_match().map_err(|error| TlsError::Unusable(error.to_string()))?;
+    certified
+        .keys_match()
+        .map_err(|error| TlsError::Unusable(error.to_string()))?;
     Ok(certified)
 }
