@@ -1,12 +1,77 @@
 //! Bytes to types and back: framings (how events are cut out of a byte stream) and dialects (what
 //! the bytes mean). This file is the registry: the only match on a dialect.
+//!
+//! A new dialect is a directory under `dialect/` that implements [`Dialect`], and one line in the
+//! table below.
 
 pub mod dialect;
+pub mod facts;
 pub mod framing;
+pub mod json_text;
+mod json_walk;
+mod splice;
 
-/// A wire format that clients or upstreams speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DialectId {
+pub use dialect::{Dialect, Tap};
+
+macro_rules! dialects {
+    ($($(#[$doc:meta])* $id:ident = $name:literal => $codec:expr;)+) => {
+        /// A wire format that clients or upstreams speak.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DialectId {
+            $($(#[$doc])* $id,)+
+        }
+
+        impl DialectId {
+            /// Every dialect, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$id),+];
+
+            /// The name in `routes.yaml`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$id => $name,)+
+                }
+            }
+
+            /// What reads and writes it.
+            #[must_use]
+            pub fn codec(self) -> &'static dyn Dialect {
+                match self {
+                    $(Self::$id => &$codec,)+
+                }
+            }
+        }
+    };
+}
+
+dialects! {
     /// OpenAI's Chat Completions, with its legacy completions and embeddings.
-    OpenaiChat,
+    OpenaiChat = "openai_chat" => dialect::openai_chat::OpenaiChat;
+}
+
+impl DialectId {
+    /// The dialect that `routes.yaml` calls `name`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|id| id.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for DialectId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_is_found_by_its_name() {
+        for id in DialectId::ALL {
+            assert_eq!(DialectId::parse(id.as_str()), Some(*id));
+        }
+        assert_eq!(DialectId::parse("openai"), None);
+    }
 }

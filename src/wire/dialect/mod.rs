@@ -1,1 +1,60 @@
-//! The dialects.
+//! The dialects: what the bytes mean. One directory each, reading and writing both sides, so that N
+//! dialects need N codecs and not N × M converters.
+
+pub mod openai_chat;
+
+use bytes::Bytes;
+
+use super::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts};
+use super::framing::sse::SseEvent;
+use crate::error::ProxyError;
+use crate::types::{Call, Directives, Endpoint, PicoUsd};
+
+/// What every dialect can do. Stateless; the state of one stream is in its [`Tap`].
+pub trait Dialect: Send + Sync {
+    /// A client's body to a call. The call keeps the body.
+    ///
+    /// # Errors
+    /// `InvalidRequest` naming the member at fault.
+    fn decode(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        directives: Directives,
+    ) -> Result<Call, ProxyError>;
+
+    /// A call of the same dialect as the body for an upstream that knows the model as
+    /// `upstream_model`. With `add_include_usage` a stream's usage is asked for.
+    fn encode_request(&self, call: &Call, upstream_model: &str, add_include_usage: bool) -> Bytes;
+
+    /// What a whole answer says.
+    ///
+    /// # Errors
+    /// When the body is neither an answer nor an error of the dialect.
+    fn inspect_response(
+        &self,
+        endpoint: Endpoint,
+        body: &Bytes,
+    ) -> Result<ResponseFacts, NotADialect>;
+
+    /// A whole answer with its cost in its usage object.
+    fn insert_cost(&self, body: Bytes, facts: &ResponseFacts, cost: PicoUsd) -> Bytes;
+
+    /// A look at one stream, event by event.
+    fn tap(&self) -> Box<dyn Tap>;
+
+    /// An error as a body.
+    fn encode_error(&self, error: &ProxyError) -> Bytes;
+
+    /// An error as the last event of a stream.
+    fn error_event(&self, error: &ProxyError) -> Bytes;
+}
+
+/// Looks at the events of one stream, in order.
+pub trait Tap: Send {
+    /// What the next event is.
+    fn see(&mut self, event: &SseEvent) -> EventKind;
+
+    /// What the stream has said so far.
+    fn facts(&self) -> &StreamFacts;
+}

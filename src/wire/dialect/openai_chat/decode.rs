@@ -1,0 +1,607 @@
+//! A client's body to a [`Call`]: one pass, no tree, no copy of the texts.
+//!
+//! Owns what a request must look like and the words in which it is refused. Reads only what routing,
+//! limits and accounting need; everything else is skipped and passes through untouched. A member
+//! that is read here may stand in the body only once, however its name is escaped or capitalised:
+//! otherwise we would judge one value and an upstream might obey another.
+
+use bytes::Bytes;
+use jiter::{JiterError, LinePosition, Peek};
+
+use super::messages;
+use crate::error::{ErrorKind, ProxyError};
+use crate::types::{
+    Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
+};
+use crate::wire::json_text;
+use crate::wire::json_walk::{Member, Walk, is_lone_surrogate, kind_of};
+
+/// Longest model name that is looked up.
+const MAX_MODEL_BYTES: usize = 256;
+/// OpenAI allows at most 128 choices; each is paid for.
+const MAX_CHOICES: u64 = 128;
+/// What of `user` is kept for attribution; the upstream still gets all of it.
+const MAX_END_USER_BYTES: usize = 256;
+/// OpenAI's limits on `metadata`.
+const MAX_METADATA_PAIRS: usize = 16;
+const MAX_METADATA_VALUE_BYTES: usize = 512;
+/// What of `prompt_cache_key` serves as a session's name.
+const MAX_SESSION_BYTES: usize = 256;
+
+/// Decodes a body. The call keeps it, and its spans point into it.
+///
+/// # Errors
+/// `InvalidRequest` with the member at fault; `RequestTooLarge` for 4 GiB and more.
+pub fn decode(endpoint: Endpoint, body: Bytes, directives: Directives) -> Result<Call, ProxyError> {
+    if u32::try_from(body.len()).is_err() {
+        let message = "the body must be smaller than 4 GiB";
+        return Err(ProxyError::new(ErrorKind::RequestTooLarge, message));
+    }
+    check_text(&body)?;
+    let read = match read(endpoint, &body) {
+        Err(Fault::Json(error)) if is_lone_surrogate(&error) => {
+            match json_text::mend_lone_surrogates(&body) {
+                Some(mended) => read(endpoint, &mended),
+                None => Err(Fault::Json(error)),
+            }
+        }
+        read => read,
+    };
+    let mut call = read.map_err(|fault| fault.into_error(&body))?;
+    call.body = body;
+    let from_body = std::mem::replace(&mut call.directives, directives);
+    if call.directives.session.is_none() {
+        call.directives.session = from_body.session;
+    }
+    Ok(call)
+}
+
+fn check_text(body: &[u8]) -> Result<(), ProxyError> {
+    let refuse = |message: String| Err(ProxyError::invalid("", message));
+    if body.is_empty() {
+        return refuse("the body is empty; it must be a JSON object".to_owned());
+    }
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return refuse("the body begins with a byte order mark; JSON has none".to_owned());
+    }
+    match std::str::from_utf8(body) {
+        Ok(_) => Ok(()),
+        Err(error) => refuse(format!(
+            "the body is not valid UTF-8 at byte {}; JSON must be UTF-8",
+            error.valid_up_to()
+        )),
+    }
+}
+
+fn read(endpoint: Endpoint, body: &[u8]) -> Result<Call, Fault> {
+    let mut walk = Walk::new(body);
+    let peek = walk.peek()?;
+    if peek != Peek::Object {
+        let message = format!("the body must be a JSON object, not {}", kind_of(peek));
+        // What only looks like a value gets the syntax error that it is.
+        walk.skip(peek)?;
+        return Err(Fault::field("", message));
+    }
+    let mut draft = Draft::new(endpoint);
+    walk.object(|walk, member| draft.member(walk, &member))?;
+    walk.finish()?;
+    draft.finish()
+}
+
+/// Why a body cannot be decoded.
+pub(super) enum Fault {
+    /// It is not JSON.
+    Json(JiterError),
+    /// A member is wrong.
+    Field(Box<Refusal>),
+}
+
+/// A member that is wrong, and how.
+pub(super) struct Refusal {
+    param: String,
+    message: String,
+}
+
+impl From<JiterError> for Fault {
+    fn from(error: JiterError) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl Fault {
+    pub(super) fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let (param, message) = (param.into(), message.into());
+        Self::Field(Box::new(Refusal { param, message }))
+    }
+
+    /// `param` has a value of the wrong type.
+    pub(super) fn wrong_type(param: &str, allowed: &str, found: Peek) -> Self {
+        Self::field(
+            param,
+            format!("`{param}` must be {allowed}, not {}", kind_of(found)),
+        )
+    }
+
+    pub(super) fn missing(param: &str, allowed: &str) -> Self {
+        Self::field(param, format!("`{param}` is missing; it must be {allowed}"))
+    }
+
+    pub(super) fn twice(param: &str) -> Self {
+        Self::field(
+            param,
+            format!("`{param}` stands more than once; it is allowed once"),
+        )
+    }
+
+    fn into_error(self, body: &[u8]) -> ProxyError {
+        match self {
+            Self::Json(error) => {
+                let at = LinePosition::find(body, error.index);
+                let message = format!("the body is not valid JSON: {} at {at}", error.error_type);
+                ProxyError::invalid("", message)
+            }
+            Self::Field(refusal) => ProxyError::invalid(refusal.param, refusal.message),
+        }
+    }
+}
+
+/// The top-level members that we read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Model,
+    Messages,
+    Prompt,
+    Suffix,
+    Input,
+    Stream,
+    StreamOptions,
+    N,
+    BestOf,
+    MaxTokens,
+    MaxCompletionTokens,
+    Tools,
+    Functions,
+    ResponseFormat,
+    Modalities,
+    Audio,
+    User,
+    SafetyIdentifier,
+    Metadata,
+    PromptCacheKey,
+}
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"model" => Self::Model,
+            b"messages" => Self::Messages,
+            b"prompt" => Self::Prompt,
+            b"suffix" => Self::Suffix,
+            b"input" => Self::Input,
+            b"stream" => Self::Stream,
+            b"stream_options" => Self::StreamOptions,
+            b"n" => Self::N,
+            b"best_of" => Self::BestOf,
+            b"max_tokens" => Self::MaxTokens,
+            b"max_completion_tokens" => Self::MaxCompletionTokens,
+            b"tools" => Self::Tools,
+            b"functions" => Self::Functions,
+            b"response_format" => Self::ResponseFormat,
+            b"modalities" => Self::Modalities,
+            b"audio" => Self::Audio,
+            b"user" => Self::User,
+            b"safety_identifier" => Self::SafetyIdentifier,
+            b"metadata" => Self::Metadata,
+            b"prompt_cache_key" => Self::PromptCacheKey,
+            _ => return None,
+        })
+    }
+
+    /// A member that some JSON readers (Go's, for one) take for a known one because they ignore
+    /// case, and also fold the long s and the Kelvin sign.
+    fn lookalike(name: &[u8]) -> Option<String> {
+        if !name
+            .iter()
+            .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
+        {
+            return None;
+        }
+        let folded = String::from_utf8_lossy(name)
+            .replace('\u{17f}', "s")
+            .replace('\u{212a}', "k")
+            .to_ascii_lowercase();
+        Self::of(folded.as_bytes()).map(|_| folded)
+    }
+}
+
+/// A call that is being read.
+struct Draft {
+    call: Call,
+    /// A bit per [`Known`] member that has been read.
+    seen: u32,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    suffix: Option<Span>,
+}
+
+impl Draft {
+    fn new(endpoint: Endpoint) -> Self {
+        let call = Call {
+            endpoint,
+            body: Bytes::new(),
+            model: String::new(),
+            model_value: Span { start: 0, end: 0 },
+            fields: Vec::with_capacity(16),
+            stream: StreamRequest::default(),
+            turns: Vec::new(),
+            needs: Needs::default(),
+            max_output_tokens: None,
+            choices: 1,
+            tools: 0,
+            end_user: None,
+            metadata: Vec::new(),
+            directives: Directives::default(),
+        };
+        Self {
+            call,
+            seen: 0,
+            max_tokens: None,
+            max_completion_tokens: None,
+            user: None,
+            safety_identifier: None,
+            suffix: None,
+        }
+    }
+
+    fn member(&mut self, walk: &mut Walk<'_>, member: &Member<'_>) -> Result<(), Fault> {
+        match Known::of(&member.name) {
+            Some(known) => {
+                let bit = 1 << known as u32;
+                if self.seen & bit != 0 {
+                    return Err(Fault::twice(&String::from_utf8_lossy(&member.name)));
+                }
+                self.seen |= bit;
+                self.known(walk, known, member)?;
+            }
+            None => {
+                if let Some(meant) = Known::lookalike(&member.name) {
+                    let name = String::from_utf8_lossy(&member.name);
+                    let message = format!("`{name}` is not allowed; write `{meant}`");
+                    return Err(Fault::field(name, message));
+                }
+                walk.skip(member.peek)?;
+            }
+        }
+        self.call.fields.push(Field {
+            name: member.name_span,
+            value: walk.since(member.start),
+        });
+        Ok(())
+    }
+
+    fn known(
+        &mut self,
+        walk: &mut Walk<'_>,
+        known: Known,
+        member: &Member<'_>,
+    ) -> Result<(), Fault> {
+        let peek = member.peek;
+        let chat = self.call.endpoint == Endpoint::ChatCompletions;
+        match known {
+            Known::Model => self.model(walk, member)?,
+            Known::Messages if chat => {
+                self.call.turns = messages::turns(walk, peek, &mut self.call.needs)?;
+            }
+            Known::Prompt if self.call.endpoint == Endpoint::Completions => {
+                self.inputs(walk, "prompt", peek)?;
+            }
+            Known::Input if self.call.endpoint == Endpoint::Embeddings => {
+                self.inputs(walk, "input", peek)?;
+            }
+            Known::Suffix if peek == Peek::String => self.suffix = Some(walk.string()?),
+            Known::Stream => {
+                self.call.stream.wanted = boolean(walk, "stream", peek)?.unwrap_or(false);
+            }
+            Known::StreamOptions => self.stream_options(walk, member)?,
+            Known::N => self.choices(walk, "n", peek)?,
+            Known::BestOf => self.choices(walk, "best_of", peek)?,
+            Known::MaxTokens => self.max_tokens = count(walk, "max_tokens", peek)?,
+            Known::MaxCompletionTokens => {
+                self.max_completion_tokens = count(walk, "max_completion_tokens", peek)?;
+            }
+            Known::Tools => self.tools(walk, "tools", peek)?,
+            Known::Functions => self.tools(walk, "functions", peek)?,
+            Known::ResponseFormat => self.response_format(walk, peek)?,
+            Known::Modalities => self.modalities(walk, peek)?,
+            Known::Audio => {
+                self.call.needs.audio |= peek != Peek::Null;
+                walk.skip(peek)?;
+            }
+            Known::User => self.user = text(walk, "user", peek, MAX_END_USER_BYTES)?,
+            Known::SafetyIdentifier => {
+                self.safety_identifier = text(walk, "safety_identifier", peek, MAX_END_USER_BYTES)?;
+            }
+            Known::Metadata => self.metadata(walk, peek)?,
+            Known::PromptCacheKey => {
+                self.call.directives.session =
+                    text(walk, "prompt_cache_key", peek, MAX_SESSION_BYTES)?;
+            }
+            // Members of another endpoint pass through like unknown ones.
+            Known::Messages | Known::Prompt | Known::Input | Known::Suffix => walk.skip(peek)?,
+        }
+        Ok(())
+    }
+
+    fn model(&mut self, walk: &mut Walk<'_>, member: &Member<'_>) -> Result<(), Fault> {
+        if member.peek != Peek::String {
+            return Err(Fault::wrong_type("model", MODEL_ALLOWED, member.peek));
+        }
+        let inside = walk.string()?;
+        self.call.model_value = walk.since(member.start);
+        let name = walk.text(inside);
+        if name.is_empty() || name.len() > MAX_MODEL_BYTES {
+            let message = format!(
+                "`model` must be {MODEL_ALLOWED} of 1 to {MAX_MODEL_BYTES} bytes, not of {}",
+                name.len()
+            );
+            return Err(Fault::field("model", message));
+        }
+        self.call.model = name.into_owned();
+        Ok(())
+    }
+
+    /// `prompt` and `input`: a string, an array of strings, an array of token numbers, or an array
+    /// of such arrays.
+    fn inputs(
+        &mut self,
+        walk: &mut Walk<'_>,
+        param: &'static str,
+        peek: Peek,
+    ) -> Result<(), Fault> {
+        let mut turn = Turn {
+            role: Role::User,
+            parts: smallvec::SmallVec::new(),
+            tool_calls: 0,
+        };
+        match peek {
+            Peek::String => turn.parts.push(Part::Text(walk.string()?)),
+            Peek::Array => messages::inputs(walk, param, &mut turn)?,
+            // OpenAI takes a null prompt for the beginning of a document.
+            Peek::Null if param == "prompt" => walk.skip(peek)?,
+            _ => return Err(Fault::wrong_type(param, messages::INPUTS_ALLOWED, peek)),
+        }
+        self.call.turns.push(turn);
+        Ok(())
+    }
+
+    fn stream_options(&mut self, walk: &mut Walk<'_>, member: &Member<'_>) -> Result<(), Fault> {
+        const PARAM: &str = "stream_options.include_usage";
+        match member.peek {
+            Peek::Null => walk.skip(member.peek)?,
+            Peek::Object => {
+                let stream = &mut self.call.stream;
+                walk.object(|walk, option| {
+                    if &*option.name != b"include_usage" {
+                        return walk.skip(option.peek).map_err(Fault::from);
+                    }
+                    if stream.include_usage_value.is_some() {
+                        return Err(Fault::twice(PARAM));
+                    }
+                    stream.include_usage = boolean(walk, PARAM, option.peek)?.unwrap_or(false);
+                    stream.include_usage_value = Some(walk.since(option.start));
+                    Ok(())
+                })?;
+            }
+            peek => {
+                return Err(Fault::wrong_type(
+                    "stream_options",
+                    "an object or null",
+                    peek,
+                ));
+            }
+        }
+        self.call.stream.options = Some(walk.since(member.start));
+        Ok(())
+    }
+
+    fn choices(
+        &mut self,
+        walk: &mut Walk<'_>,
+        param: &'static str,
+        peek: Peek,
+    ) -> Result<(), Fault> {
+        let Some(choices) = count(walk, param, peek)? else {
+            return Ok(());
+        };
+        let choices = (1..=MAX_CHOICES)
+            .contains(&choices)
+            .then(|| u32::try_from(choices).ok())
+            .flatten();
+        let Some(choices) = choices else {
+            let message = format!("`{param}` must be a whole number from 1 to {MAX_CHOICES}");
+            return Err(Fault::field(param, message));
+        };
+        self.call.choices = self.call.choices.max(choices);
+        Ok(())
+    }
+
+    fn tools(&mut self, walk: &mut Walk<'_>, param: &'static str, peek: Peek) -> Result<(), Fault> {
+        match peek {
+            Peek::Null => walk.skip(peek)?,
+            Peek::Array => {
+                let mut tools = 0_u32;
+                walk.array(|walk, _, peek| {
+                    tools = tools.saturating_add(1);
+                    walk.skip(peek).map_err(Fault::from)
+                })?;
+                self.call.tools = self.call.tools.saturating_add(tools);
+                self.call.needs.tools |= tools > 0;
+            }
+            _ => return Err(Fault::wrong_type(param, "an array or null", peek)),
+        }
+        Ok(())
+    }
+
+    fn response_format(&mut self, walk: &mut Walk<'_>, peek: Peek) -> Result<(), Fault> {
+        const PARAM: &str = "response_format.type";
+        match peek {
+            Peek::Null => return Ok(walk.skip(peek)?),
+            Peek::Object => {}
+            _ => {
+                return Err(Fault::wrong_type(
+                    "response_format",
+                    "an object or null",
+                    peek,
+                ));
+            }
+        }
+        let mut kind = None;
+        walk.object(|walk, member| match (&*member.name, member.peek) {
+            (b"type", _) if kind.is_some() => Err(Fault::twice(PARAM)),
+            (b"type", Peek::String) => {
+                kind = Some(walk.string()?);
+                Ok(())
+            }
+            (b"type", peek) => Err(Fault::wrong_type(PARAM, "a string", peek)),
+            (_, peek) => walk.skip(peek).map_err(Fault::from),
+        })?;
+        if let Some(kind) = kind {
+            let kind = walk.text(kind);
+            self.call.needs.json_schema |= matches!(&*kind, "json_schema" | "json_object");
+        }
+        Ok(())
+    }
+
+    fn modalities(&mut self, walk: &mut Walk<'_>, peek: Peek) -> Result<(), Fault> {
+        match peek {
+            Peek::Null => return Ok(walk.skip(peek)?),
+            Peek::Array => {}
+            _ => {
+                return Err(Fault::wrong_type(
+                    "modalities",
+                    "an array of strings or null",
+                    peek,
+                ));
+            }
+        }
+        let mut audio = false;
+        walk.array(|walk, index, peek| {
+            if peek != Peek::String {
+                let param = format!("modalities[{index}]");
+                return Err(Fault::wrong_type(&param, "a string", peek));
+            }
+            let modality = walk.string()?;
+            audio |= walk.raw(modality) == b"audio";
+            Ok(())
+        })?;
+        self.call.needs.audio |= audio;
+        Ok(())
+    }
+
+    fn metadata(&mut self, walk: &mut Walk<'_>, peek: Peek) -> Result<(), Fault> {
+        match peek {
+            Peek::Null => return Ok(walk.skip(peek)?),
+            Peek::Object => {}
+            _ => {
+                return Err(Fault::wrong_type(
+                    "metadata",
+                    "an object of strings or null",
+                    peek,
+                ));
+            }
+        }
+        let pairs = &mut self.call.metadata;
+        walk.object(|walk, member| {
+            let name = String::from_utf8_lossy(&member.name).into_owned();
+            if pairs.len() == MAX_METADATA_PAIRS {
+                let message = format!("`metadata` may have at most {MAX_METADATA_PAIRS} members");
+                return Err(Fault::field("metadata", message));
+            }
+            if pairs.iter().any(|(other, _)| *other == name) {
+                return Err(Fault::twice(&format!("metadata.{name}")));
+            }
+            if member.peek != Peek::String {
+                return Err(Fault::wrong_type(&format!("metadata.{name}"), "a string", member.peek));
+            }
+            let inside = walk.string()?;
+            let value = walk.text(inside);
+            if name.len().max(value.len()) > MAX_METADATA_VALUE_BYTES {
+                let message =
+                    format!("names and values of `metadata` may have at most {MAX_METADATA_VALUE_BYTES} bytes");
+                return Err(Fault::field("metadata", message));
+            }
+            pairs.push((name, value.into_owned()));
+            Ok(())
+        })
+    }
+
+    /// Checks what only the whole shows.
+    fn finish(mut self) -> Result<Call, Fault> {
+        if self.seen & (1 << Known::Model as u32) == 0 {
+            return Err(Fault::missing("model", MODEL_ALLOWED));
+        }
+        let (texts, param, allowed) = match self.call.endpoint {
+            Endpoint::ChatCompletions => (Known::Messages, "messages", messages::MESSAGES_ALLOWED),
+            Endpoint::Completions => (Known::Prompt, "prompt", messages::INPUTS_ALLOWED),
+            Endpoint::Embeddings => (Known::Input, "input", messages::INPUTS_ALLOWED),
+        };
+        if self.seen & (1 << texts as u32) == 0 {
+            return Err(Fault::missing(param, allowed));
+        }
+        if let (Some(suffix), Some(turn)) = (self.suffix, self.call.turns.last_mut())
+            && self.call.endpoint == Endpoint::Completions
+        {
+            turn.parts.push(Part::Text(suffix));
+        }
+        self.call.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
+        self.call.end_user = self.user.or(self.safety_identifier);
+        Ok(self.call)
+    }
+}
+
+const MODEL_ALLOWED: &str = "the name of a model, such as \"auto\",";
+
+/// A boolean or null.
+fn boolean(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<bool>, Fault> {
+    match peek {
+        Peek::True | Peek::False => Ok(Some(walk.boolean(peek)?)),
+        Peek::Null => Ok(walk.skip(peek).map(|()| None)?),
+        _ => Err(Fault::wrong_type(param, "true, false or null", peek)),
+    }
+}
+
+/// A whole number that is not negative, or null.
+fn count(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<u64>, Fault> {
+    const ALLOWED: &str = "a whole number, 0 or more, or null";
+    if peek == Peek::Null {
+        return Ok(walk.skip(peek).map(|()| None)?);
+    }
+    if !peek.is_num() {
+        return Err(Fault::wrong_type(param, ALLOWED, peek));
+    }
+    match walk.count(peek)? {
+        Some(number) => Ok(Some(number)),
+        None => Err(Fault::field(param, format!("`{param}` must be {ALLOWED}"))),
+    }
+}
+
+/// A string or null; at most `max_bytes` of it, cut between characters. Empty counts as absent.
+fn text(
+    walk: &mut Walk<'_>,
+    param: &str,
+    peek: Peek,
+    max_bytes: usize,
+) -> Result<Option<String>, Fault> {
+    match peek {
+        Peek::Null => Ok(walk.skip(peek).map(|()| None)?),
+        Peek::String => {
+            let inside = walk.string()?;
+            let text = walk.text(inside);
+            let end = text.floor_char_boundary(max_bytes);
+            Ok((end > 0).then(|| text[..end].to_owned()))
+        }
+        _ => Err(Fault::wrong_type(param, "a string or null", peek)),
+    }
+}

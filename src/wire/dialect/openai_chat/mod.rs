@@ -1,0 +1,75 @@
+//! OpenAI's Chat Completions, with the legacy completions and embeddings.
+//!
+//! `decode` and `encode` are the client's request in and out, `response` and `stream` the
+//! upstream's answer, `replay` turns one form of an answer into the other.
+
+mod answer;
+pub mod decode;
+pub mod encode;
+pub mod errors;
+mod messages;
+pub mod models;
+pub mod response;
+pub mod stream;
+mod usage;
+
+use bytes::Bytes;
+
+use super::{Dialect, Tap};
+use crate::error::ProxyError;
+use crate::types::{Call, Directives, Endpoint, PicoUsd};
+use crate::wire::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts};
+use crate::wire::framing::sse::SseEvent;
+
+/// The codec, as the registry holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenaiChat;
+
+impl Dialect for OpenaiChat {
+    fn decode(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        directives: Directives,
+    ) -> Result<Call, ProxyError> {
+        decode::decode(endpoint, body, directives)
+    }
+
+    fn encode_request(&self, call: &Call, upstream_model: &str, add_include_usage: bool) -> Bytes {
+        encode::request(call, upstream_model, add_include_usage)
+    }
+
+    fn inspect_response(
+        &self,
+        endpoint: Endpoint,
+        body: &Bytes,
+    ) -> Result<ResponseFacts, NotADialect> {
+        response::inspect_response(endpoint, body)
+    }
+
+    fn insert_cost(&self, body: Bytes, facts: &ResponseFacts, cost: PicoUsd) -> Bytes {
+        response::insert_cost(body, facts, cost)
+    }
+
+    fn tap(&self) -> Box<dyn Tap> {
+        Box::new(stream::StreamTap::new())
+    }
+
+    fn encode_error(&self, error: &ProxyError) -> Bytes {
+        errors::encode_error(error)
+    }
+
+    fn error_event(&self, error: &ProxyError) -> Bytes {
+        stream::error_event(error)
+    }
+}
+
+impl Tap for stream::StreamTap {
+    fn see(&mut self, event: &SseEvent) -> EventKind {
+        Self::see(self, event)
+    }
+
+    fn facts(&self) -> &StreamFacts {
+        Self::facts(self)
+    }
+}
