@@ -146,16 +146,31 @@ pub struct Exchange {
     started: Instant,
     current: Option<OpenAttempt>,
     slot: Option<Slot>,
+    closed: bool,
     held: Held,
     baseline: Option<Price>,
     observer: Arc<dyn Observer>,
 }
 
 impl Exchange {
-    /// Opens the exchange of a request whose head arrived at `started`. The slot in the ledger is
-    /// already reserved, so closing never waits.
-    pub fn open(record: RequestRecord, started: Instant, slot: Slot, observer: Arc<dyn Observer>) -> Self {
-        Self { record, started, current: None, slot: Some(slot), held: Held::default(), baseline: None, observer }
+    /// Opens the exchange of a request whose head arrived at `started`.
+    pub fn open(record: RequestRecord, started: Instant, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            record,
+            started,
+            current: None,
+            slot: None,
+            closed: false,
+            held: Held::default(),
+            baseline: None,
+            observer,
+        }
+    }
+
+    /// Gives the exchange its slot in the ledger. Requests that fail before this (no key, a wrong
+    /// key) are counted and logged, but write no row: strangers must not fill the ledger.
+    pub fn enlist(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// When the request's head arrived.
@@ -255,7 +270,9 @@ impl Exchange {
     }
 
     fn finish(&mut self, outcome: Outcome, status: u16) {
-        let Some(slot) = self.slot.take() else { return };
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         self.close_attempt(&ABANDONED);
         let record = &mut self.record;
         record.outcome = outcome;
@@ -278,7 +295,9 @@ impl Exchange {
         }
         self.held = Held::default();
         self.observer.closed(&self.record);
-        slot.commit(self.record.clone());
+        if let Some(slot) = self.slot.take() {
+            slot.commit(self.record.clone());
+        }
     }
 }
 

@@ -19,11 +19,10 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::error::{ErrorKind, ProxyError};
-use crate::types::{Outcome, PicoUsd, Usage};
-use crate::wire::DialectId;
+use crate::types::{Endpoint, Outcome, PicoUsd, Tokens, Usage};
 use crate::wire::facts::{EventKind, UsageReport};
 use crate::wire::framing::sse::{SseEvent, SseFramer};
-use crate::wire::stream::{self, StreamTap};
+use crate::wire::{Dialect, DialectId, Tap};
 
 use super::exchange::{AttemptEnd, Exchange, Verdict};
 
@@ -69,9 +68,10 @@ pub struct StreamParts<B> {
 
 /// A streamed answer on its way to the client.
 pub struct StreamBody<B> {
-    dialect: DialectId,
+    codec: &'static dyn Dialect,
+    endpoint: Endpoint,
     exchange: Option<Exchange>,
-    tap: StreamTap,
+    tap: Box<dyn Tap>,
     framer: SseFramer,
     source: Pin<Box<B>>,
     ready: VecDeque<Bytes>,
@@ -104,14 +104,16 @@ where
 {
     /// Begins to forward.
     pub fn new(parts: StreamParts<B>) -> Self {
+        let codec = parts.dialect.codec();
         let now = Instant::now();
         let wake = parts.timeouts.deadline.min(now + parts.timeouts.idle);
         let recorder =
             parts.record_events.map(|done| Recorder { events: BytesMut::with_capacity(4096), done });
         let mut body = Self {
-            dialect: parts.dialect,
+            codec,
+            endpoint: parts.exchange.record.endpoint,
             exchange: Some(parts.exchange),
-            tap: StreamTap::new(parts.dialect),
+            tap: codec.tap(),
             framer: parts.framer,
             source: Box::pin(parts.source),
             ready: VecDeque::new(),
@@ -228,7 +230,7 @@ where
         }
         self.usage_shown = true;
         let cost = self.cost();
-        self.ready.push_back(stream::event_with_cost(&event, report, cost));
+        self.ready.push_back(self.codec.event_with_cost(&event, report, cost));
     }
 
     /// The upstream is done: settle and record first, then let the client see the end.
@@ -238,12 +240,12 @@ where
         let outcome = if facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
         let late_usage = (self.include_usage && !self.usage_shown).then(|| {
             let tokens = self.billed_usage();
-            stream::usage_event(self.dialect, self.tap.facts(), &tokens, self.cost())
+            self.codec.usage_event(self.endpoint, self.tap.facts(), &tokens, self.cost())
         });
         let latency = self.exchange.as_ref().map_or(Duration::ZERO, Exchange::time_to_first_event);
         self.close(outcome, Verdict::Success(latency));
         self.ready.extend(late_usage);
-        self.ready.push_back(marker.map_or_else(|| stream::done_event(self.dialect), |event| event.raw));
+        self.ready.push_back(marker.map_or_else(|| self.codec.done_event(), |event| event.raw));
     }
 
     fn source_finished(&mut self) {
@@ -282,7 +284,7 @@ where
             exchange.record.error_code = Some(error.presentation().code.to_owned());
         }
         self.close(outcome, verdict);
-        self.ready.push_back(stream::error_event(self.dialect, &error));
+        self.ready.push_back(self.codec.error_event(&error));
     }
 
     /// Tells the open attempt what the tap has seen so far.
@@ -296,7 +298,7 @@ where
         }
     }
 
-    fn billed_usage(&mut self) -> crate::types::Tokens {
+    fn billed_usage(&mut self) -> Tokens {
         let attempt = self.exchange.as_mut().and_then(Exchange::attempt_mut);
         attempt.map(|attempt| attempt.billed_tokens()).unwrap_or_default()
     }

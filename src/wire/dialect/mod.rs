@@ -5,10 +5,10 @@ pub mod openai_chat;
 
 use bytes::Bytes;
 
-use super::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts};
+use super::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts, UsageReport};
 use super::framing::sse::SseEvent;
 use crate::error::ProxyError;
-use crate::types::{Call, Directives, Endpoint, PicoUsd};
+use crate::types::{Call, Directives, Endpoint, PicoUsd, Tokens};
 
 /// What every dialect can do. Stateless; the state of one stream is in its [`Tap`].
 pub trait Dialect: Send + Sync {
@@ -48,6 +48,21 @@ pub trait Dialect: Send + Sync {
 
     /// An error as the last event of a stream.
     fn error_event(&self, error: &ProxyError) -> Bytes;
+
+    /// A usage event with its cost written into it.
+    fn event_with_cost(&self, event: &SseEvent, report: &UsageReport, cost: PicoUsd) -> Bytes;
+
+    /// A usage event of our own, for an upstream that sends none though the client asked.
+    fn usage_event(
+        &self,
+        endpoint: Endpoint,
+        facts: &StreamFacts,
+        tokens: &Tokens,
+        cost: PicoUsd,
+    ) -> Bytes;
+
+    /// The end marker, for an upstream that sends none.
+    fn done_event(&self) -> Bytes;
 }
 
 /// Looks at the events of one stream, in order.

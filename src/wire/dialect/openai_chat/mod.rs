@@ -17,8 +17,8 @@ use bytes::Bytes;
 
 use super::{Dialect, Tap};
 use crate::error::ProxyError;
-use crate::types::{Call, Directives, Endpoint, PicoUsd};
-use crate::wire::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts};
+use crate::types::{Call, Directives, Endpoint, PicoUsd, Tokens};
+use crate::wire::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts, UsageReport};
 use crate::wire::framing::sse::SseEvent;
 
 /// The codec, as the registry holds it.
@@ -61,6 +61,24 @@ impl Dialect for OpenaiChat {
 
     fn error_event(&self, error: &ProxyError) -> Bytes {
         stream::error_event(error)
+    }
+
+    fn event_with_cost(&self, event: &SseEvent, report: &UsageReport, cost: PicoUsd) -> Bytes {
+        stream::event_with_cost(event, report, cost)
+    }
+
+    fn usage_event(
+        &self,
+        endpoint: Endpoint,
+        facts: &StreamFacts,
+        tokens: &Tokens,
+        cost: PicoUsd,
+    ) -> Bytes {
+        stream::usage_event(endpoint, facts, tokens, cost)
+    }
+
+    fn done_event(&self) -> Bytes {
+        stream::done_event()
     }
 }
 
