@@ -1,4 +1,40 @@
 //! Rate limits (requests by GCRA, tokens in cells that reserve and settle) and concurrency permits.
+//!
+//! Every scope has one cell behind one short lock. An admission locks the cells of all its scopes in
+//! the order of their names, looks at all of them, and takes from all or from none: a refusal by
+//! any scope costs the others nothing. Parameters come with each call; state survives a reload.
+//!
+//! The rate is `limit` per minute as a continuous refill with a burst on top: in any stretch of `t`
+//! minutes at most `limit·t + burst` pass. For tokens the same holds of what was settled.
+
+mod requests;
+mod standing;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::types::{KeyId, ModelId, ProviderId, TeamId};
+
+use self::requests::{RequestCell, RequestQuota};
+pub use self::standing::{RateStanding, Standing, format_reset};
+use self::tokens::{TokenBucket, TokenRate};
+
+/// When to come back to a concurrency limit: nobody knows when a permit comes free, and a second
+/// is short for people and long for the machine.
+const PERMIT_WAIT: Duration = Duration::from_secs(1);
+/// Scopes of one request that fit without an allocation: global, key, team, provider, model.
+const SCOPES: usize = 5;
 
 /// Limits of one scope (global, key, team, provider, model); `None`: unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,4 +49,447 @@ pub struct LimitParams {
     pub burst_tokens: Option<u64>,
     /// Requests in flight.
     pub concurrent: Option<u32>,
+}
+
+impl LimitParams {
+    fn token_rate(&self) -> Option<TokenRate> {
+        let per_minute = self.tokens_per_minute?;
+        let burst = self.burst_tokens.unwrap_or(per_minute).max(1);
+        Some(TokenRate { per_minute, burst })
+    }
+}
+
+/// What a limit is a limit of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// All requests.
+    Global,
+    /// A virtual key.
+    Key(KeyId),
+    /// A team.
+    Team(TeamId),
+    /// An API account.
+    Provider(ProviderId),
+    /// A model.
+    Model(ModelId),
+}
+
+impl Scope {
+    /// The label of `tollgate_rate_limited_total`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Key(_) => "key",
+            Self::Team(_) => "team",
+            Self::Provider(_) => "provider",
+            Self::Model(_) => "model",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Global => f.write_str("this proxy"),
+            Self::Key(id) => write!(f, "key `{id}`"),
+            Self::Team(id) => write!(f, "team `{id}`"),
+            Self::Provider(id) => write!(f, "provider `{id}`"),
+            Self::Model(id) => write!(f, "model `{id}`"),
+        }
+    }
+}
+
+/// Which of a scope's limits was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// Requests per minute.
+    Requests,
+    /// Tokens per minute.
+    Tokens,
+    /// Requests in flight.
+    Concurrency,
+    /// The upstream's own limit, learned from its 429.
+    Upstream,
+}
+
+impl LimitKind {
+    /// The label of `tollgate_rate_limited_total`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::Concurrency => "concurrency",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// A limit that was reached. Nothing was taken from any scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limited {
+    /// Whose limit.
+    pub scope: Scope,
+    /// Which of its limits.
+    pub kind: LimitKind,
+    /// The limit as configured; 0 for an upstream's, which we do not know.
+    pub limit: u64,
+    /// What was asked for: 1 for requests, else tokens.
+    pub asked: u64,
+    /// When it would pass, as things stand; `None`: never, for it is more than a whole minute's.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            scope,
+            limit,
+            asked,
+            ..
+        } = self;
+        match (self.kind, self.retry_after) {
+            (LimitKind::Requests, _) => {
+                write!(f, "{scope} is limited to {limit} requests per minute")
+            }
+            (LimitKind::Tokens, Some(_)) => {
+                write!(
+                    f,
+                    "{scope} is limited to {limit} tokens per minute; this request may need {asked}"
+                )
+            }
+            (LimitKind::Tokens, None) => {
+                write!(
+                    f,
+                    "this request may need {asked} tokens, more than the {limit} per minute that {scope} is limited to; send less or lower `max_tokens`"
+                )
+            }
+            (LimitKind::Concurrency, _) => {
+                write!(f, "{scope} is limited to {limit} requests at once")
+            }
+            (LimitKind::Upstream, _) => {
+                write!(f, "{scope} is at a rate limit of its own upstream")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Limited {}
+
+/// The state of one scope.
+#[derive(Debug, Default)]
+struct Cell {
+    rates: Mutex<Rates>,
+    /// Grows only under `rates`, shrinks without it.
+    in_flight: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Rates {
+    requests: Option<RequestCell>,
+    tokens: TokenBucket,
+    /// Until when the upstream does not want to be asked.
+    penalty_until: Option<Instant>,
+}
+
+/// The cells of all scopes.
+#[derive(Debug)]
+pub struct Limiters {
+    /// GCRA counts nanoseconds from here.
+    origin: Instant,
+    cells: RwLock<FxHashMap<Scope, Arc<Cell>>>,
+}
+
+impl Default for Limiters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+type Limits<'a> = SmallVec<[&'a (Scope, LimitParams); SCOPES]>;
+type Cells = SmallVec<[Arc<Cell>; SCOPES]>;
+type Locked<'a> = SmallVec<[MutexGuard<'a, Rates>; SCOPES]>;
+
+impl Limiters {
+    /// No scope has been asked for yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            cells: RwLock::default(),
+        }
+    }
+
+    /// Admits one request in all these scopes, or in none. The permit holds its place in every
+    /// scope's concurrency until it is dropped.
+    ///
+    /// # Errors
+    /// The limit that takes longest to let it pass. Nothing was taken.
+    pub fn admit(
+        self: &Arc<Self>,
+        scopes: &[(Scope, LimitParams)],
+        now: Instant,
+    ) -> Result<Permit, Limited> {
+        let limits = in_lock_order(scopes.iter());
+        let cells = self.cells_of(&limits);
+        {
+            let mut locked = lock_all(&cells);
+            let ticks = self.ticks(now);
+            let refusals = limits.iter().zip(&cells).zip(&mut locked);
+            let worst = refusals
+                .filter_map(|((limit, cell), rates)| refusal(limit, cell, rates, now, ticks))
+                .max_by_key(wait_of);
+            if let Some(limited) = worst {
+                return Err(limited);
+            }
+            for (cell, rates) in cells.iter().zip(&locked) {
+                if let Some(requests) = &rates.requests {
+                    requests.take(ticks);
+                }
+                cell.in_flight.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(Permit { cells })
+    }
+
+    /// Reserves tokens in every scope that limits them, or in none. Settle it with what was really
+    /// used; dropped unsettled, it gives everything back.
+    ///
+    /// A request above the burst but within a whole minute's rate passes when the bucket is full.
+    ///
+    /// # Errors
+    /// The limit that takes longest to let it pass. Nothing was taken.
+    pub fn reserve_tokens(
+        self: &Arc<Self>,
+        scopes: &[(Scope, LimitParams)],
+        tokens: u64,
+        now: Instant,
+    ) -> Result<TokenReservation, Limited> {
+        let limited_scopes = scopes
+            .iter()
+            .filter(|(_, params)| params.tokens_per_minute.is_some());
+        let limits = in_lock_order(limited_scopes);
+        let cells = self.cells_of(&limits);
+        {
+            let mut locked = lock_all(&cells);
+            let worst = limits
+                .iter()
+                .zip(&mut locked)
+                .filter_map(|((scope, params), rates)| {
+                    let rate = params.token_rate()?;
+                    let wait = rates.tokens.wait_for(tokens, rate, now)?;
+                    Some(Limited {
+                        scope: scope.clone(),
+                        kind: LimitKind::Tokens,
+                        limit: rate.per_minute,
+                        asked: tokens,
+                        retry_after: wait.time(),
+                    })
+                })
+                .max_by_key(wait_of);
+            if let Some(limited) = worst {
+                return Err(limited);
+            }
+            for rates in &mut locked {
+                rates.tokens.take(tokens);
+            }
+        }
+        Ok(TokenReservation { cells, tokens })
+    }
+
+    /// Whether the scope would admit a request now; for choosing among models. Takes nothing.
+    pub fn would_admit(&self, scope: &Scope, params: &LimitParams, now: Instant) -> bool {
+        let Some(cell) = self.cells.read().get(scope).cloned() else {
+            return params.requests_per_minute != Some(0)
+                && params.tokens_per_minute != Some(0)
+                && params.concurrent != Some(0);
+        };
+        let mut rates = cell.rates.lock();
+        let limit = (scope.clone(), *params);
+        let tokens_left = params
+            .token_rate()
+            .is_none_or(|rate| rates.tokens.wait_for(1, rate, now).is_none());
+        tokens_left && refusal(&limit, &cell, &mut rates, now, self.ticks(now)).is_none()
+    }
+
+    /// Notes that an upstream does not want to be asked before `until` (its 429 or `retry-after`).
+    /// The later of two such notes holds.
+    pub fn penalize(&self, scope: &Scope, until: Instant) {
+        let known = self.cells.read().get(scope).cloned();
+        let cell = known.unwrap_or_else(|| self.insert(scope));
+        let mut rates = cell.rates.lock();
+        rates.penalty_until = rates.penalty_until.max(Some(until));
+    }
+
+    /// How the tightest of these scopes stands, for the `x-ratelimit-*` headers.
+    pub fn standing(&self, scopes: &[(Scope, LimitParams)], now: Instant) -> RateStanding {
+        let mut tightest = RateStanding::default();
+        for (scope, params) in scopes {
+            let known = self.cells.read().get(scope).cloned();
+            let cell = known.unwrap_or_default();
+            let mut rates = cell.rates.lock();
+            if let Some(requests) = rates.requests_under(params, self.ticks(now)) {
+                RateStanding::tighten(&mut tightest.requests, requests.standing(self.ticks(now)));
+            }
+            if let Some(rate) = params.token_rate() {
+                RateStanding::tighten(&mut tightest.tokens, rates.tokens.standing(rate, now));
+            }
+        }
+        tightest
+    }
+
+    /// Requests in flight in a scope.
+    pub fn in_flight(&self, scope: &Scope) -> u32 {
+        let cells = self.cells.read();
+        cells
+            .get(scope)
+            .map_or(0, |cell| cell.in_flight.load(Ordering::Relaxed))
+    }
+
+    /// Forgets the scopes that the configuration no longer has. What is in flight there still ends
+    /// harmlessly.
+    pub fn retain(&self, keep: impl Fn(&Scope) -> bool) {
+        self.cells.write().retain(|scope, _| keep(scope));
+    }
+
+    fn cells_of(&self, limits: &Limits<'_>) -> Cells {
+        let cells = self.cells.read();
+        let known: Cells = limits
+            .iter()
+            .map_while(|(scope, _)| cells.get(scope).cloned())
+            .collect();
+        drop(cells);
+        if known.len() == limits.len() {
+            return known;
+        }
+        limits.iter().map(|(scope, _)| self.insert(scope)).collect()
+    }
+
+    fn insert(&self, scope: &Scope) -> Arc<Cell> {
+        let mut cells = self.cells.write();
+        Arc::clone(cells.entry(scope.clone()).or_default())
+    }
+
+    fn ticks(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+/// Sorted by scope and without doubles: two admissions that share scopes lock them in the same
+/// order, and none locks a cell twice.
+fn in_lock_order<'a>(limits: impl Iterator<Item = &'a (Scope, LimitParams)>) -> Limits<'a> {
+    let mut limits: Limits<'a> = limits.collect();
+    limits.sort_by(|(a, _), (b, _)| a.cmp(b));
+    limits.dedup_by(|(a, _), (b, _)| a == b);
+    limits
+}
+
+fn lock_all(cells: &Cells) -> Locked<'_> {
+    cells.iter().map(|cell| cell.rates.lock()).collect()
+}
+
+/// For `max_by_key`: a wait without end is the longest.
+fn wait_of(limited: &Limited) -> Duration {
+    limited.retry_after.unwrap_or(Duration::MAX)
+}
+
+/// Why this scope does not admit one more request, if it does not.
+fn refusal(
+    (scope, params): &(Scope, LimitParams),
+    cell: &Cell,
+    rates: &mut Rates,
+    now: Instant,
+    ticks: u64,
+) -> Option<Limited> {
+    let limited = |kind, limit: u32, retry_after| {
+        Some(Limited {
+            scope: scope.clone(),
+            kind,
+            limit: limit.into(),
+            asked: 1,
+            retry_after,
+        })
+    };
+    if let Some(until) = rates.penalty_until {
+        let wait = until.saturating_duration_since(now);
+        if !wait.is_zero() {
+            return limited(LimitKind::Upstream, 0, Some(wait));
+        }
+        rates.penalty_until = None;
+    }
+    if let Some(most) = params.concurrent
+        && cell.in_flight.load(Ordering::Relaxed) >= most
+    {
+        let wait = (most > 0).then_some(PERMIT_WAIT);
+        return limited(LimitKind::Concurrency, most, wait);
+    }
+    if params.requests_per_minute == Some(0) {
+        return limited(LimitKind::Requests, 0, None);
+    }
+    let requests = rates.requests_under(params, ticks)?;
+    let wait = requests.wait(ticks)?;
+    limited(LimitKind::Requests, requests.per_minute(), Some(wait))
+}
+
+impl Rates {
+    /// The scope's request cell under these parameters: made when there is none yet, carried over
+    /// when they have changed, dropped when requests are no longer limited.
+    fn requests_under(&mut self, params: &LimitParams, ticks: u64) -> Option<&RequestCell> {
+        let quota = RequestQuota::of(params);
+        if self.requests.as_ref().map(RequestCell::quota) != quota {
+            let present = self.requests.take();
+            self.requests = quota.map(|quota| RequestCell::carry_over(present, quota, ticks));
+        }
+        self.requests.as_ref()
+    }
+}
+
+/// A place in the concurrency of every scope of one request. Held until the end of the stream;
+/// dropping it frees the places.
+#[derive(Debug)]
+#[must_use = "dropping the permit ends the request's place"]
+pub struct Permit {
+    cells: Cells,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        for cell in &self.cells {
+            cell.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tokens that are set aside for one attempt. Dropped unsettled, all of them go back.
+#[derive(Debug)]
+#[must_use = "dropping the reservation gives all tokens back"]
+pub struct TokenReservation {
+    cells: Cells,
+    tokens: u64,
+}
+
+impl TokenReservation {
+    /// Ends the reservation with what was really used: the rest goes back; what was used above it
+    /// is taken too, and later requests wait for it.
+    pub fn settle(mut self, actual: u64, now: Instant) {
+        let reserved = std::mem::take(&mut self.tokens);
+        for cell in self.cells.drain(..) {
+            cell.rates.lock().tokens.settle(reserved, actual, now);
+        }
+    }
+
+    /// How many tokens are set aside.
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}
+
+impl Drop for TokenReservation {
+    fn drop(&mut self) {
+        for cell in &self.cells {
+            cell.rates.lock().tokens.give_back(self.tokens);
+        }
+    }
 }

@@ -21,6 +21,9 @@ pub use breaker::{
 };
 pub use budgets::{BudgetMatch, BudgetParams, OnExhausted, Period};
 pub use clients::{HttpClient, HttpClients};
-pub use limiter::LimitParams;
+pub use limiter::{
+    LimitKind, LimitParams, Limited, Limiters, Permit, RateStanding, Scope, Standing,
+    TokenReservation, format_reset,
+};
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
 pub use simulated::SimulatedParams;
