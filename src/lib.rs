@@ -17,6 +17,7 @@ pub mod telemetry;
 // Phases: socket to upstream and back.
 pub mod cache;
 pub mod classify;
+pub mod ingress;
 pub mod resilience;
 
 // Beside the request.

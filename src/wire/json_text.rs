@@ -50,10 +50,10 @@ impl<'a> Unescape<'a> {
             let room = buffer.len() - filled;
             let rest = &self.raw[self.at..];
             if rest[0] == b'\\' {
-                if room < MAX_CHAR_BYTES {
+                let (character, length) = escape(rest);
+                if room < character.len_utf8() {
                     break;
                 }
-                let (character, length) = escape(rest);
                 filled += character.encode_utf8(&mut buffer[filled..]).len();
                 self.at += length;
                 continue;
@@ -81,13 +81,16 @@ pub fn to_string_lossy(raw: &[u8]) -> Cow<'_, str> {
     if memchr(b'\\', raw).is_none() {
         return String::from_utf8_lossy(raw);
     }
-    let mut text = vec![0; raw.len().max(MAX_CHAR_BYTES)];
-    let length = Unescape::new(raw).read_into(&mut text);
-    text.truncate(length);
-    match String::from_utf8(text) {
-        Ok(text) => Cow::Owned(text),
-        Err(error) => Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(offset) = memchr(b'\\', rest) {
+        text.push_str(&String::from_utf8_lossy(&rest[..offset]));
+        let (character, consumed) = escape(&rest[offset..]);
+        text.push(character);
+        rest = &rest[offset + consumed..];
     }
+    text.push_str(&String::from_utf8_lossy(rest));
+    Cow::Owned(text)
 }
 
 /// How many bytes the text of a string's inside has.
@@ -220,7 +223,6 @@ fn whole_character_from(raw: &[u8], at: usize) -> usize {
         if raw[start] == b'\\' && backslashes % 2 == 0 {
             let (_, length) = escape(&raw[start..]);
             at = at.max(start + length);
-            break;
         }
     }
     // Half of a pair whose first half lies before the window is no character of its own.

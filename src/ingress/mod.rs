@@ -1,0 +1,12 @@
+//! The first phase: what a request is. Path to route, headers to directives, body under a cap.
+//!
+//! Decides nothing about who asks or where the request goes, and opens no socket. Everything here
+//! is bounded: an answer of this phase costs a hostile client more than us.
+
+mod body;
+mod directives;
+mod route;
+
+pub use body::collect;
+pub use directives::directives;
+pub use route::{Route, route};
