@@ -9,10 +9,27 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::snapshot::ServerParams;
 use crate::error::{ErrorKind, ProxyError};
 
 /// How much is set aside on the word of `content-length` alone.
 const MAX_TRUSTED_BYTES: usize = 64 * 1024;
+
+/// Collects `body` under the server's cap and time-out; see [`collect`].
+///
+/// # Errors
+/// As [`collect`].
+pub async fn read_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    params: &ServerParams,
+) -> Result<Bytes, ProxyError>
+where
+    B: Body<Data = Bytes>,
+{
+    let deadline = Instant::now() + params.body_timeout;
+    collect(body, headers, params.max_body_bytes, deadline).await
+}
 
 /// Collects `body`, of at most `max_bytes`, until `deadline`. A body that comes in one piece is
 /// returned without a copy.

@@ -7,6 +7,6 @@ mod body;
 mod directives;
 mod route;
 
-pub use body::collect;
+pub use body::{collect, read_body};
 pub use directives::directives;
-pub use route::{Route, route};
+pub use route::{Route, allow, route};

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use crate::error::{ErrorKind, ProxyError};
 use crate::types::Endpoint;
 
 /// What a request asks for.
@@ -24,49 +25,67 @@ pub enum Route {
     Feedback,
     /// `GET /v1/requests/{request_id}`: the id, not yet checked.
     RequestRecord(String),
-    /// No such path.
-    NotFound,
-    /// The path exists; these methods are for it (the value of `allow`).
-    MethodNotAllowed(&'static str),
 }
 
 /// Longest path that is looked at; model ids are capped well below it.
 const MAX_PATH_BYTES: usize = 1024;
 
 /// Finds the route of a request. `path` is the URI's path, without its query.
+///
+/// # Errors
+/// `NotFound`, and `MethodNotAllowed` with the method that [`allow`] gives.
+pub fn route(method: &Method, path: &str) -> Result<Route, ProxyError> {
+    let Some(found) = of_path(path) else {
+        let message = "there is nothing at this path; see the API reference for the endpoints";
+        return Err(ProxyError::new(ErrorKind::NotFound, message));
+    };
+    let allow = found.method();
+    if method.as_str() == allow {
+        return Ok(found);
+    }
+    let message = format!("this path takes {allow} only");
+    Err(ProxyError::new(ErrorKind::MethodNotAllowed, message))
+}
+
+/// The method that `path` takes: what the `allow` header of a 405 says (RFC 9110 §15.5.6).
 #[must_use]
-pub fn route(method: &Method, path: &str) -> Route {
+pub fn allow(path: &str) -> Option<&'static str> {
+    of_path(path).map(|route| route.method())
+}
+
+impl Route {
+    const fn method(&self) -> &'static str {
+        match self {
+            Self::Generate(_) | Self::Explain | Self::Feedback => "POST",
+            Self::Models | Self::Model(_) | Self::RequestRecord(_) => "GET",
+        }
+    }
+}
+
+fn of_path(path: &str) -> Option<Route> {
     if path.len() > MAX_PATH_BYTES {
-        return Route::NotFound;
+        return None;
     }
     let path = collapse_slashes(path);
-    let below = path.strip_prefix("/v1/").or_else(|| path.strip_prefix('/'));
-    let Some(below) = below else {
-        return Route::NotFound;
-    };
+    let below = path
+        .strip_prefix("/v1/")
+        .or_else(|| path.strip_prefix('/'))?;
     let below = below.strip_suffix('/').unwrap_or(below);
-    let (found, allow) = match below {
-        "chat/completions" => (Route::Generate(Endpoint::ChatCompletions), "POST"),
-        "completions" => (Route::Generate(Endpoint::Completions), "POST"),
-        "embeddings" => (Route::Generate(Endpoint::Embeddings), "POST"),
-        "models" => (Route::Models, "GET"),
-        "route" => (Route::Explain, "POST"),
-        "feedback" => (Route::Feedback, "POST"),
+    match below {
+        "chat/completions" => Some(Route::Generate(Endpoint::ChatCompletions)),
+        "completions" => Some(Route::Generate(Endpoint::Completions)),
+        "embeddings" => Some(Route::Generate(Endpoint::Embeddings)),
+        "models" => Some(Route::Models),
+        "route" => Some(Route::Explain),
+        "feedback" => Some(Route::Feedback),
         _ => {
-            let found = if let Some(id) = below.strip_prefix("models/") {
-                decode_id(id).map(Route::Model)
-            } else if let Some(id) = below.strip_prefix("requests/") {
-                decode_id(id).map(Route::RequestRecord)
-            } else {
-                None
-            };
-            (found.unwrap_or(Route::NotFound), "GET")
+            if let Some(id) = below.strip_prefix("models/") {
+                return decode_id(id).map(Route::Model);
+            }
+            let id = below.strip_prefix("requests/")?;
+            decode_id(id).map(Route::RequestRecord)
         }
-    };
-    if found == Route::NotFound || method.as_str() == allow {
-        return found;
     }
-    Route::MethodNotAllowed(allow)
 }
 
 /// `//` is `/`: base URLs end with a slash now and then.
@@ -113,9 +132,17 @@ mod tests {
     use super::*;
 
     fn check(request: &str, expect: &Route) {
+        assert_eq!(routed(request).as_ref(), Ok(expect), "{request}");
+    }
+
+    fn check_refused(request: &str, expect: ErrorKind) {
+        assert_eq!(routed(request), Err(expect), "{request}");
+    }
+
+    fn routed(request: &str) -> Result<Route, ErrorKind> {
         let (method, path) = request.split_once(' ').expect("method and path");
         let method: Method = method.parse().expect("a method");
-        assert_eq!(route(&method, path), *expect, "{request}");
+        route(&method, path).map_err(|error| error.kind)
     }
 
     fn model(id: &str) -> Route {
@@ -150,10 +177,11 @@ mod tests {
 
     #[test]
     fn the_method_must_fit_the_path() {
-        check("GET /v1/chat/completions", &Route::MethodNotAllowed("POST"));
-        check("DELETE /v1/models/gpt-4o", &Route::MethodNotAllowed("GET"));
-        check("POST /v1/models", &Route::MethodNotAllowed("GET"));
-        check("POST /v1/nothing", &Route::NotFound);
+        check_refused("GET /v1/chat/completions", ErrorKind::MethodNotAllowed);
+        check_refused("DELETE /v1/models/gpt-4o", ErrorKind::MethodNotAllowed);
+        check_refused("POST /v1/models", ErrorKind::MethodNotAllowed);
+        assert_eq!(allow("/v1/models"), Some("GET"));
+        check_refused("POST /v1/nothing", ErrorKind::NotFound);
     }
 
     #[test]
@@ -195,11 +223,11 @@ mod tests {
             "",
             "*",
         ] {
-            check(&format!("GET {path}"), &Route::NotFound);
+            check_refused(&format!("GET {path}"), ErrorKind::NotFound);
         }
-        check(
+        check_refused(
             &format!("GET /v1/models/{}", "a".repeat(2000)),
-            &Route::NotFound,
+            ErrorKind::NotFound,
         );
     }
 

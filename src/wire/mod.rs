@@ -11,6 +11,11 @@ pub mod json_text;
 mod json_walk;
 mod splice;
 
+use bytes::Bytes;
+
+use crate::error::ProxyError;
+use crate::types::{Call, Directives, Endpoint};
+
 pub use dialect::{Dialect, Tap};
 
 macro_rules! dialects {
@@ -55,6 +60,19 @@ impl DialectId {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|id| id.as_str() == name)
     }
+}
+
+/// Decodes a client's body of this dialect. The call keeps the body.
+///
+/// # Errors
+/// `InvalidRequest` naming the member at fault.
+pub fn decode(
+    dialect: DialectId,
+    endpoint: Endpoint,
+    body: Bytes,
+    directives: Directives,
+) -> Result<Call, ProxyError> {
+    dialect.codec().decode(endpoint, body, directives)
 }
 
 impl std::fmt::Display for DialectId {

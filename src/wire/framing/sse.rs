@@ -9,6 +9,7 @@
 //! when the next byte arrives. Only a provider that ends lines with lone CRs would notice.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr2};
@@ -121,8 +122,8 @@ impl SseEvent {
 
 /// Cuts a byte stream into events.
 ///
-/// Push a chunk, then take events until there are none, then push the next. An event that lies
-/// whole inside one chunk is a slice of it; only an unfinished tail is copied.
+/// Push a chunk, take events until there are none, push the next. An event that lies whole inside
+/// one chunk is a slice of it; only an unfinished tail is copied.
 #[derive(Debug)]
 pub struct SseFramer {
     max_event_bytes: usize,
@@ -130,12 +131,16 @@ pub struct SseFramer {
     tail: BytesMut,
     /// What has been pushed and not been given out.
     chunk: Bytes,
+    /// Lengths in `chunk` of the complete events at its front.
+    complete: VecDeque<usize>,
+    /// The sum of `complete`.
+    complete_bytes: usize,
     /// How far `chunk` has been scanned for line ends.
     scanned: usize,
     line: LineState,
     /// True until the first event has been given out.
     opening: bool,
-    failed: bool,
+    failed: Option<FramingError>,
 }
 
 /// What the bytes scanned so far leave open.
@@ -159,76 +164,96 @@ impl SseFramer {
             max_event_bytes,
             tail: BytesMut::new(),
             chunk: Bytes::new(),
+            complete: VecDeque::new(),
+            complete_bytes: 0,
             scanned: 0,
             line: LineState::Start,
             opening: true,
-            failed: false,
+            failed: None,
         }
     }
 
     /// Adds the next bytes of the stream.
-    pub fn push(&mut self, chunk: Bytes) {
+    ///
+    /// # Errors
+    /// When an event exceeds the cap. The events before it can still be taken; nothing after it.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), FramingError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         if self.chunk.is_empty() {
             self.chunk = chunk;
-            self.scanned = 0;
         } else {
             // The caller did not take all events first; rare, so a copy is fine.
-            let mut joined = BytesMut::with_capacity(self.chunk.len() + chunk.len());
-            joined.extend_from_slice(&self.chunk);
-            joined.extend_from_slice(&chunk);
-            self.chunk = joined.freeze();
+            self.chunk = Bytes::from([&self.chunk[..], &chunk[..]].concat());
         }
+        while let Some(end) = self.scan() {
+            let event_bytes = end - self.complete_bytes;
+            if self.held_back() + event_bytes > self.max_event_bytes {
+                return Err(self.fail());
+            }
+            self.complete.push_back(event_bytes);
+            self.complete_bytes = end;
+            self.line = LineState::Start;
+        }
+        if self.held_back() + self.chunk.len() - self.complete_bytes > self.max_event_bytes {
+            return Err(self.fail());
+        }
+        Ok(())
     }
 
     /// The next complete event, or `None` when more bytes are needed.
-    ///
-    /// # Errors
-    /// When an event exceeds the cap; the framer then gives nothing more.
-    pub fn next_event(&mut self) -> Result<Option<SseEvent>, FramingError> {
-        if self.failed {
-            return Ok(None);
-        }
-        if let Some(end) = self.scan() {
-            if self.tail.len() + end > self.max_event_bytes {
-                return Err(self.fail());
-            }
-            let piece = self.chunk.split_to(end);
+    pub fn next_event(&mut self) -> Option<SseEvent> {
+        let Some(length) = self.complete.pop_front() else {
+            self.tail.extend_from_slice(&self.chunk);
+            self.chunk = Bytes::new();
             self.scanned = 0;
-            self.line = LineState::Start;
-            return Ok(Some(self.event(piece, true)));
-        }
-        if self.tail.len() + self.chunk.len() > self.max_event_bytes {
-            return Err(self.fail());
-        }
-        self.tail.extend_from_slice(&self.chunk);
-        self.chunk = Bytes::new();
-        self.scanned = 0;
-        Ok(None)
+            return None;
+        };
+        let piece = self.chunk.split_to(length);
+        self.complete_bytes -= length;
+        self.scanned -= length;
+        Some(self.event(piece, true))
     }
 
     /// The stream is over: gives what is left, if anything, as a last event. Take all events first.
     pub fn finish(&mut self) -> Option<SseEvent> {
         let rest = std::mem::take(&mut self.chunk);
         let whole = self.line == LineState::AfterBlankCr;
+        self.complete.clear();
+        self.complete_bytes = 0;
         self.scanned = 0;
         self.line = LineState::Start;
         let event = self.event(rest, whole);
-        (!event.raw.is_empty() && !self.failed).then_some(event)
+        (!event.raw.is_empty() && self.failed.is_none()).then_some(event)
     }
 
     /// Bytes held back because their event is not complete.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        self.tail.len() + self.chunk.len()
+        self.tail.len() + self.chunk.len() - self.complete_bytes
+    }
+
+    /// Bytes in front of `chunk` that belong to the event under way.
+    fn held_back(&self) -> usize {
+        if self.complete.is_empty() {
+            self.tail.len()
+        } else {
+            0
+        }
     }
 
     fn fail(&mut self) -> FramingError {
-        self.failed = true;
-        self.tail = BytesMut::new();
-        self.chunk = Bytes::new();
-        FramingError::EventTooLarge {
+        let error = FramingError::EventTooLarge {
             max_bytes: self.max_event_bytes,
+        };
+        if self.complete.is_empty() {
+            self.tail = BytesMut::new();
         }
+        self.chunk.truncate(self.complete_bytes);
+        self.scanned = self.complete_bytes;
+        self.failed = Some(error);
+        error
     }
 
     /// The held-back beginning and `piece` as one event.
@@ -270,23 +295,18 @@ impl SseFramer {
                     at += 1;
                     line = LineState::AfterBlankCr;
                 }
-                LineState::Start | LineState::Inside => match memchr2(b'\n', b'\r', &bytes[at..]) {
-                    None => {
-                        at = bytes.len();
-                        line = LineState::Inside;
-                    }
-                    Some(offset) if bytes[at + offset] == b'\n' => {
-                        at += offset + 1;
-                        line = LineState::Start;
-                    }
-                    Some(offset) => {
-                        at += offset + 1;
-                        line = LineState::AfterCr;
-                    }
-                },
+                LineState::Start | LineState::Inside => {
+                    let found = memchr2(b'\n', b'\r', &bytes[at..]);
+                    line = match found.map(|offset| bytes[at + offset]) {
+                        None => LineState::Inside,
+                        Some(b'\n') => LineState::Start,
+                        Some(_) => LineState::AfterCr,
+                    };
+                    at = found.map_or(bytes.len(), |offset| at + offset + 1);
+                }
             }
         };
-        self.scanned = at;
+        self.scanned = end.unwrap_or(at);
         self.line = line;
         end
     }

@@ -7,8 +7,10 @@ fn frame(pieces: &[&[u8]]) -> Vec<SseEvent> {
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
     let mut events = Vec::new();
     for piece in pieces {
-        framer.push(Bytes::copy_from_slice(piece));
-        while let Some(event) = framer.next_event().expect("within the cap") {
+        framer
+            .push(Bytes::copy_from_slice(piece))
+            .expect("within the cap");
+        while let Some(event) = framer.next_event() {
             events.push(event);
         }
     }
@@ -73,8 +75,8 @@ fn an_event_inside_one_chunk_is_a_slice_of_it() {
     let chunk = Bytes::from_static(b"data: a\n\ndata: b\n\n");
     let range = chunk.as_ptr_range();
     let mut framer = SseFramer::new(64);
-    framer.push(chunk.clone());
-    while let Some(event) = framer.next_event().expect("within the cap") {
+    framer.push(chunk.clone()).expect("within the cap");
+    while let Some(event) = framer.next_event() {
         assert!(range.contains(&event.raw.as_ptr()));
     }
     assert_eq!(framer.pending_bytes(), 0);
@@ -108,19 +110,32 @@ fn an_event_over_the_cap_fails_whatever_the_split() {
         let mut events = 0;
         let mut error = None;
         for piece in input.chunks(size) {
-            framer.push(Bytes::copy_from_slice(piece));
-            loop {
-                match framer.next_event() {
-                    Ok(Some(_)) => events += 1,
-                    Ok(None) => break,
-                    Err(found) => error = Some(found),
-                }
+            error = framer.push(Bytes::copy_from_slice(piece)).err();
+            while framer.next_event().is_some() {
+                events += 1;
             }
         }
         assert_eq!(events, 1, "chunks of {size}");
         assert_eq!(error, Some(FramingError::EventTooLarge { max_bytes: 16 }));
         assert_eq!(framer.finish(), None);
     }
+}
+
+#[test]
+fn a_caller_that_takes_events_late_loses_none() {
+    let mut framer = SseFramer::new(64);
+    for piece in [": x", "\n\ndata: a\n\nda", "ta: b\n", "\ndata: c"] {
+        framer.push(Bytes::from(piece)).expect("within the cap");
+    }
+    let mut events = std::iter::from_fn(|| framer.next_event());
+    assert_eq!(events.next().as_ref().map(text), Some(None));
+    assert_eq!(events.next().as_ref().and_then(text).as_deref(), Some("a"));
+    assert_eq!(events.next().as_ref().and_then(text).as_deref(), Some("b"));
+    assert_eq!(events.next(), None);
+    assert_eq!(
+        framer.finish().as_ref().and_then(text).as_deref(),
+        Some("c")
+    );
 }
 
 proptest! {

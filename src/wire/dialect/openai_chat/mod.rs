@@ -15,10 +15,13 @@ mod usage;
 
 use bytes::Bytes;
 
+pub use self::response::inspect_response;
+pub use crate::wire::facts::ResponseFacts;
+
 use super::{Dialect, Tap};
 use crate::error::ProxyError;
 use crate::types::{Call, Directives, Endpoint, PicoUsd, Tokens};
-use crate::wire::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts, UsageReport};
+use crate::wire::facts::{EventKind, NotADialect, StreamFacts, UsageReport};
 use crate::wire::framing::sse::SseEvent;
 
 /// The codec, as the registry holds it.
