@@ -473,7 +473,12 @@ pub struct TokenReservation {
 impl TokenReservation {
     /// Ends the reservation with what was really used: the rest goes back; what was used above it
     /// is taken too, and later requests wait for it.
-    pub fn settle(mut self, actual: u64, now: Instant) {
+    pub fn settle(self, actual: u64) {
+        self.settle_at(actual, Instant::now());
+    }
+
+    /// [`TokenReservation::settle`] at an instant that the caller knows.
+    pub fn settle_at(mut self, actual: u64, now: Instant) {
         let reserved = std::mem::take(&mut self.tokens);
         for cell in self.cells.drain(..) {
             cell.rates.lock().tokens.settle(reserved, actual, now);

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod deployments;
 pub mod latency;
 pub mod limiter;
+pub mod reservation;
 pub mod retry_budget;
 pub mod sessions;
 pub mod simulated;
@@ -19,11 +20,15 @@ pub use arms::LearnParams;
 pub use breaker::{
     Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
 };
-pub use budgets::{BudgetMatch, BudgetParams, OnExhausted, Period};
+pub use budgets::{
+    Affordance, BudgetAlert, BudgetMatch, BudgetParams, BudgetView, Budgets, Exhausted,
+    OnExhausted, Payer, Period, Reservation,
+};
 pub use clients::{HttpClient, HttpClients};
 pub use limiter::{
     LimitKind, LimitParams, Limited, Limiters, Permit, RateStanding, Scope, Standing,
     TokenReservation, format_reset,
 };
+pub use reservation::AttemptReservation;
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
 pub use simulated::SimulatedParams;

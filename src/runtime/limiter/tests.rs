@@ -174,12 +174,12 @@ fn tokens_are_reserved_settled_and_given_back() {
     let limited = bench.reserve(&scopes, 3_000).expect_err("does not fit");
     assert_eq!(limited.retry_after, Some(Duration::from_secs(10)));
     assert_eq!(bench.tokens_left(&scopes[1..]), 56_000, "nothing was taken");
-    first.settle(500, bench.now);
+    first.settle_at(500, bench.now);
     assert_eq!(bench.tokens_left(&scopes), 5_500);
     drop(bench.reserve(&scopes, 5_500).expect("fits"));
     assert_eq!(bench.tokens_left(&scopes), 5_500);
     let over = bench.reserve(&scopes, 5_000).expect("fits");
-    over.settle(7_500, bench.now);
+    over.settle_at(7_500, bench.now);
     assert_eq!(bench.tokens_left(&scopes), 0);
     bench.wait(Duration::from_secs(30));
     assert_eq!(
@@ -195,7 +195,7 @@ fn what_is_used_above_the_reserve_is_not_forgiven_by_earlier_idleness() {
     let scopes = [(key("a"), tokens(6_000, None))];
     let reservation = bench.reserve(&scopes, 100).expect("fits");
     bench.wait(Duration::from_secs(600));
-    reservation.settle(4_100, bench.now);
+    reservation.settle_at(4_100, bench.now);
     assert_eq!(bench.tokens_left(&scopes), 2_000);
 }
 
@@ -213,14 +213,14 @@ fn a_request_above_the_burst_passes_when_nothing_is_owed_but_not_above_the_minut
     bench
         .reserve(&scopes, 100)
         .expect("fits")
-        .settle(100, bench.now);
+        .settle_at(100, bench.now);
     let limited = bench
         .reserve(&scopes, 6_000)
         .expect_err("something is owed");
     assert_eq!(limited.retry_after, Some(Duration::from_secs(1)));
     bench.wait(Duration::from_secs(1));
     let large = bench.reserve(&scopes, 6_000).expect("nothing is owed");
-    large.settle(6_000, bench.now);
+    large.settle_at(6_000, bench.now);
     let limited = bench.reserve(&scopes, 600).expect_err("owes a minute");
     assert_eq!(limited.retry_after, Some(Duration::from_secs(60)));
 }
@@ -370,7 +370,7 @@ proptest! {
             bench.wait(Duration::from_millis(gap_ms));
             if settle_first && let Some((reservation, actual)) = open.pop() {
                 let reservation: TokenReservation = reservation;
-                reservation.settle(actual, bench.now);
+                reservation.settle_at(actual, bench.now);
                 used += actual;
             }
             if let Ok(reservation) = bench.reserve(&scopes, asked) {
@@ -382,7 +382,7 @@ proptest! {
             prop_assert!((used + reserved) as f64 <= most + 1.0);
         }
         for (reservation, actual) in open {
-            reservation.settle(actual, bench.now);
+            reservation.settle_at(actual, bench.now);
             used += actual;
         }
         let owed = per_minute - bench.tokens_left(&scopes);
