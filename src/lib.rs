@@ -12,6 +12,7 @@ pub mod wire;
 // State.
 pub mod config;
 pub mod runtime;
+pub mod stores;
 pub mod telemetry;
 
 // Phases: socket to upstream and back.

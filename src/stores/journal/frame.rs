@@ -1,0 +1,90 @@
+//! How a record lies in the journal: one line, `length checksum json`, both numbers as eight hex
+//! digits. The length and CRC-32 (ISO 3309) of the JSON tell a whole record from a torn one; the line
+//! end lets a reader find the next record behind a damaged one.
+
+use std::io::Write;
+
+use crate::types::RequestRecord;
+
+/// `llllllll cccccccc `
+const HEADER_BYTES: usize = 18;
+/// A record with its decision takes one to three KiB: room for most without growing.
+const USUAL_BYTES: usize = 3072;
+
+/// Writes a record as one line.
+///
+/// # Errors
+/// When it cannot be written as JSON or is larger than 4 GiB.
+pub(in crate::stores) fn encode(record: &RequestRecord) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = Vec::with_capacity(USUAL_BYTES);
+    line.extend_from_slice(&[b' '; HEADER_BYTES]);
+    serde_json::to_writer(&mut line, record)?;
+    let body = &mut line[HEADER_BYTES..];
+    // The decision is JSON text as somebody wrote it, perhaps over several lines. Outside strings
+    // (which cannot hold a bare line end) a space means the same.
+    for byte in body.iter_mut().filter(|byte| **byte == b'\n') {
+        *byte = b' ';
+    }
+    let checksum = crc32fast::hash(body);
+    let length = u32::try_from(body.len())
+        .map_err(|error| serde_json::Error::io(std::io::Error::other(error)))?;
+    let mut header = &mut line[..HEADER_BYTES];
+    write!(header, "{length:08x} {checksum:08x} ").map_err(serde_json::Error::io)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What a reader finds.
+#[derive(Debug)]
+pub(in crate::stores) enum Piece {
+    /// A whole record.
+    Record(Box<RequestRecord>),
+    /// A whole frame whose JSON is no record of this version.
+    Strange,
+    /// This many bytes that are no whole frame.
+    Torn(usize),
+}
+
+/// Cuts a segment into its records.
+pub(in crate::stores) struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Frames<'a> {
+    /// Reads these bytes.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some((body, frame_bytes)) = whole_frame(self.rest) else {
+            let torn = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+            self.rest = &self.rest[torn..];
+            return Some(Piece::Torn(torn));
+        };
+        self.rest = &self.rest[frame_bytes..];
+        Some(serde_json::from_slice(body).map_or(Piece::Strange, Piece::Record))
+    }
+}
+
+/// The JSON of the frame at the start of `bytes` and the length of the whole frame.
+fn whole_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let header = bytes.get(..HEADER_BYTES)?;
+    let length = usize::try_from(hex(&header[..8])?).ok()?;
+    let checksum = hex(&header[9..17])?;
+    let end = HEADER_BYTES.checked_add(length)?;
+    let body = bytes.get(HEADER_BYTES..end)?;
+    let whole = bytes.get(end) == Some(&b'\n') && crc32fast::hash(body) == checksum;
+    whole.then_some((body, end + 1))
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}

@@ -1,0 +1,279 @@
+//! The journal: where a finished record is safe from the death of the process, one `write(2)` after
+//! the client's last byte, until it is in the store.
+//!
+//! A directory of append-only segments. Records lie in the page cache after the write: they survive
+//! `kill -9`, not a power cut (docs/adr/0003-ledger.md has that window). A segment is deleted when all
+//! of its records are stored. Reading tolerates what a crash leaves: a torn last record.
+
+pub(super) mod frame;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::usage::LedgerError;
+use crate::types::RequestRecord;
+
+/// A segment is closed at this size: some thousand records, so that a report which overlaps it with
+/// the store reads a few megabytes at most.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// What segments are called: their number and this.
+const SEGMENT_SUFFIX: &str = "journal";
+/// Where segments go that hold whole records that we cannot understand.
+const REJECTED_SUFFIX: &str = "rejected";
+
+/// Which segment a record lies in.
+pub(super) type SegmentId = u64;
+
+/// One file of the journal.
+#[derive(Debug)]
+pub(super) struct Segment {
+    id: SegmentId,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    /// Records in it that are not stored yet.
+    unstored: u64,
+    /// Its end could not be restored after a failed write: nothing may follow.
+    broken: bool,
+}
+
+impl Segment {
+    fn create(directory: &Path, id: SegmentId) -> Result<Self, LedgerError> {
+        let path = directory.join(format!("{id:016x}.{SEGMENT_SUFFIX}"));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| LedgerError::Io {
+                path: path.clone(),
+                action: "create the journal segment",
+                source,
+            })?;
+        Ok(Self {
+            id,
+            path,
+            file,
+            bytes: 0,
+            unstored: 0,
+            broken: false,
+        })
+    }
+}
+
+/// The journal as the process that owns it sees it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    directory: PathBuf,
+    active: Segment,
+    sealed: VecDeque<Segment>,
+}
+
+impl Journal {
+    /// Begins a fresh segment behind whatever the directory holds.
+    pub fn create(directory: &Path) -> Result<Self, LedgerError> {
+        fs::create_dir_all(directory).map_err(|source| LedgerError::Io {
+            path: directory.to_owned(),
+            action: "create the journal directory",
+            source,
+        })?;
+        let last = segments(directory)?.last().map_or(0, |(id, _)| *id);
+        Ok(Self {
+            directory: directory.to_owned(),
+            active: Segment::create(directory, last.saturating_add(1))?,
+            sealed: VecDeque::new(),
+        })
+    }
+
+    /// Appends one frame with a single write. On failure the segment is as it was before.
+    pub fn append(&mut self, frame: &[u8]) -> io::Result<SegmentId> {
+        let segment = &mut self.active;
+        if segment.broken {
+            return Err(io::Error::other("the segment is waiting to be replaced"));
+        }
+        if let Err(error) = segment.file.write_all(frame) {
+            // A part may have been written (disk full): cut it off, or nothing may follow it.
+            segment.broken = segment.file.set_len(segment.bytes).is_err();
+            return Err(error);
+        }
+        segment.bytes += frame.len() as u64;
+        segment.unstored += 1;
+        Ok(segment.id)
+    }
+
+    /// Whether the active segment should be replaced: [`Self::next_segment`] then [`Self::rotate`].
+    pub const fn wants_rotation(&self) -> bool {
+        self.active.broken || self.active.bytes >= SEGMENT_BYTES
+    }
+
+    /// Where the next segment goes, so that it can be created outside the lock.
+    pub fn next_segment(&self) -> (PathBuf, SegmentId) {
+        (self.directory.clone(), self.active.id + 1)
+    }
+
+    /// Takes a new segment into use.
+    pub fn rotate(&mut self, next: Segment) {
+        let old = std::mem::replace(&mut self.active, next);
+        self.sealed.push_back(old);
+    }
+
+    /// Notes that a record of this segment is stored.
+    pub fn stored(&mut self, id: SegmentId) {
+        let segment = if self.active.id == id {
+            Some(&mut self.active)
+        } else {
+            self.sealed.iter_mut().find(|segment| segment.id == id)
+        };
+        if let Some(segment) = segment {
+            segment.unstored = segment.unstored.saturating_sub(1);
+        }
+    }
+
+    /// Takes out the segments that are no longer needed; the caller deletes them, outside the lock.
+    pub fn take_free(&mut self) -> Vec<Segment> {
+        let mut free = Vec::new();
+        while self
+            .sealed
+            .front()
+            .is_some_and(|segment| segment.unstored == 0)
+        {
+            free.extend(self.sealed.pop_front());
+        }
+        free
+    }
+
+    /// Ends the journal: every segment whose records are all stored is deleted.
+    pub fn close(mut self) {
+        self.sealed.push_back(self.active);
+        for segment in self.sealed {
+            if segment.unstored == 0 {
+                delete(&segment.path);
+            }
+        }
+    }
+}
+
+/// Creates the segment that [`Journal::next_segment`] named.
+pub(super) fn create_segment(directory: &Path, id: SegmentId) -> Result<Segment, LedgerError> {
+    Segment::create(directory, id)
+}
+
+/// Deletes segments that [`Journal::take_free`] gave out. One that stays is replayed at the next
+/// start, where every record in it is found to be stored already.
+pub(super) fn delete_segments(segments: Vec<Segment>) {
+    for segment in segments {
+        delete(&segment.path);
+    }
+}
+
+fn delete(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "cannot delete a journal segment that is stored");
+    }
+}
+
+/// The segments of a directory in the order in which they were written. No directory, no segments.
+fn segments(directory: &Path) -> Result<Vec<(SegmentId, PathBuf)>, LedgerError> {
+    let failed = |source| LedgerError::Io {
+        path: directory.to_owned(),
+        action: "list the journal",
+        source,
+    };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let is_segment = path
+            .extension()
+            .is_some_and(|suffix| suffix == SEGMENT_SUFFIX);
+        let id = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .and_then(|stem| SegmentId::from_str_radix(stem, 16).ok());
+        if let (true, Some(id)) = (is_segment, id) {
+            found.push((id, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What one segment holds.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    path: PathBuf,
+    /// Its whole records, in order.
+    pub records: Vec<RequestRecord>,
+    /// Whole frames whose content is no record that we know.
+    pub strange: usize,
+    /// Bytes that are no whole frame.
+    pub torn_bytes: usize,
+}
+
+impl Leftover {
+    /// Puts the segment away after its records were stored: deleted, or kept aside when it holds
+    /// anything that we could not read, since it may be money.
+    pub fn put_away(self) {
+        if self.torn_bytes > 0 {
+            tracing::warn!(path = %self.path.display(), bytes = self.torn_bytes,
+                "the journal ends in a torn record; its client had not seen the end of the answer");
+        }
+        if self.strange == 0 {
+            delete(&self.path);
+            return;
+        }
+        let aside = self.path.with_extension(REJECTED_SUFFIX);
+        tracing::error!(path = %aside.display(), records = self.strange,
+            "the journal holds records that this version does not understand; kept aside");
+        if let Err(error) = fs::rename(&self.path, &aside) {
+            tracing::error!(path = %self.path.display(), %error, "cannot keep the segment aside");
+        }
+    }
+}
+
+/// Reads every segment. Takes no lock: beside a running `serve` it sees each record that was
+/// appended before the call, unless that record's segment was stored and deleted meanwhile; so read
+/// the journal first and the store after it.
+pub(super) fn read(directory: &Path) -> Result<Vec<Leftover>, LedgerError> {
+    let mut leftovers = Vec::new();
+    for (_, path) in segments(directory)? {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => {
+                return Err(LedgerError::Io {
+                    path,
+                    action: "read the journal segment",
+                    source,
+                });
+            }
+        };
+        leftovers.push(decode(path, &bytes));
+    }
+    Ok(leftovers)
+}
+
+fn decode(path: PathBuf, bytes: &[u8]) -> Leftover {
+    let mut leftover = Leftover {
+        path,
+        records: Vec::new(),
+        strange: 0,
+        torn_bytes: 0,
+    };
+    for piece in frame::Frames::new(bytes) {
+        match piece {
+            frame::Piece::Record(record) => leftover.records.push(*record),
+            frame::Piece::Strange => leftover.strange += 1,
+            frame::Piece::Torn(bytes) => leftover.torn_bytes += bytes,
+        }
+    }
+    leftover
+}

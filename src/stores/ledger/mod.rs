@@ -1,0 +1,339 @@
+//! The front of the usage ledger: a slot is reserved before a request is sent upstream, and the
+//! finished record is committed through it, from `Drop` if need be.
+//!
+//! The promise: when [`Slot::commit`] returns, the record survives the death of the process, and it
+//! will be stored once. The commit neither waits for the store nor hops to another task: one write to
+//! the journal's page cache, one push under a short lock. Backpressure exists only at
+//! [`Ledger::reserve`]. Fail-closed: when records cannot be stored, they are kept and tried again
+//! until the slots are used up, and then nothing is admitted that could not be accounted for.
+
+mod queue;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::queue::Queue;
+use super::journal::Journal;
+use super::memory::MemoryStore;
+use super::sqlite::SqliteStore;
+use super::usage::{
+    Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
+    TimeRange, UsageReads, UsageSink,
+};
+use crate::types::{PicoUsd, RequestId, RequestRecord};
+
+/// Every slot is in use: requests in flight and records that wait for the store. Answer with
+/// `overloaded`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger is full: {slots} requests are in flight or waiting to be stored")]
+pub struct LedgerFull {
+    /// How many slots there are.
+    pub slots: usize,
+}
+
+/// The knobs of the front.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerOptions {
+    /// Slots: requests in flight plus records that are not stored yet. At two KiB each, the default
+    /// bounds what waits in memory to some 64 MiB.
+    pub slots: usize,
+    /// Records stored in one transaction. A row costs microseconds in a batch of hundreds and a
+    /// file sync alone; more than this would only delay readers.
+    pub batch_records: usize,
+    /// How long the first record of a batch waits for company; also most of what a power cut can
+    /// take.
+    pub batch_delay: Duration,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> Self {
+        Self {
+            slots: 32_768,
+            batch_records: 256,
+            batch_delay: Duration::from_millis(25),
+        }
+    }
+}
+
+/// What a back end offers to readers.
+trait Stored: UsageReads + FeedbackStore {}
+impl<T: UsageReads + FeedbackStore> Stored for T {}
+
+/// The ledger of this process. Cheap to clone; the last clone or slot to go stores what is left and
+/// lets go of the file.
+#[derive(Clone)]
+pub struct Ledger {
+    front: Arc<Front>,
+}
+
+struct Front {
+    queue: Arc<Queue>,
+    stored: Arc<dyn Stored>,
+    /// Absent when records are stored within the commit (in memory).
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// A ledger in memory. Every commit is stored at once, without a thread.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::memory_with(LedgerOptions::default())
+    }
+
+    /// A ledger in memory with its own knobs.
+    #[must_use]
+    pub fn memory_with(options: LedgerOptions) -> Self {
+        let store = MemoryStore::default();
+        let queue = Queue::direct(options, Box::new(store.clone()));
+        Self {
+            front: Arc::new(Front {
+                queue: Arc::new(queue),
+                stored: Arc::new(store),
+                writer: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Opens the SQLite file at `path`, creating it when there is none, and stores what an earlier
+    /// process left in its journal. Blocks; for the start of the process.
+    ///
+    /// # Errors
+    /// When another process has it, it is no ledger or a newer one, or the disk refuses.
+    pub fn sqlite(path: &Path) -> Result<Self, LedgerError> {
+        Self::sqlite_with(path, LedgerOptions::default())
+    }
+
+    /// Like [`Ledger::sqlite`] with its own knobs.
+    ///
+    /// # Errors
+    /// As [`Ledger::sqlite`].
+    pub fn sqlite_with(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
+        let (sink, store, journal) = SqliteStore::open(path, options.batch_records)?;
+        Self::start(options, Some(journal), Box::new(sink), Arc::new(store))
+    }
+
+    fn start(
+        options: LedgerOptions,
+        journal: Option<Journal>,
+        sink: Box<dyn UsageSink>,
+        stored: Arc<dyn Stored>,
+    ) -> Result<Self, LedgerError> {
+        let queue = Arc::new(Queue::buffered(options, journal));
+        let writer = writer::spawn(Arc::clone(&queue), sink)?;
+        Ok(Self {
+            front: Arc::new(Front {
+                queue,
+                stored,
+                writer: Mutex::new(Some(writer)),
+            }),
+        })
+    }
+
+    /// Reserves the place of one record. To be called at admission, before anything is sent.
+    ///
+    /// # Errors
+    /// When every slot is in use.
+    pub fn reserve(&self) -> Result<Slot, LedgerFull> {
+        if self.front.queue.reserve() {
+            Ok(Slot {
+                front: Arc::clone(&self.front),
+                used: false,
+            })
+        } else {
+            Err(LedgerFull {
+                slots: self.front.queue.slots(),
+            })
+        }
+    }
+
+    /// Records that are committed but not in the store yet (`tollgate_ledger_lag_records`).
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.front.queue.lag()
+    }
+
+    /// False while the store refuses records or one of them could not be written to the journal
+    /// (so that it would not survive the process). For readiness.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.front.queue.healthy()
+    }
+
+    /// Waits until everything that was committed before the call is in the store.
+    ///
+    /// # Errors
+    /// When the store refuses a batch meanwhile; the records are kept and tried again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn flush(&self) -> Result<(), LedgerError> {
+        self.front.queue.flush().await
+    }
+
+    /// Like [`Ledger::flush`], for threads; gives up after `patience`.
+    ///
+    /// # Errors
+    /// When the store refuses a batch, or is not done in time.
+    pub fn flush_blocking(&self, patience: Duration) -> Result<(), LedgerError> {
+        self.front.queue.flush_blocking(patience)
+    }
+
+    /// One request with its attempts, wherever it is: a request is found as soon as its commit has
+    /// returned.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, LedgerError> {
+        if let Some(record) = self.front.queue.find(id) {
+            return Ok(Some((*record).clone()));
+        }
+        let id = id.clone();
+        self.read(move |stored| stored.request(&id)).await
+    }
+
+    /// What was spent on attempts sent in the range, exactly, with all that was committed before
+    /// the call.
+    ///
+    /// # Errors
+    /// When the store cannot be written or read.
+    pub async fn spent(
+        &self,
+        filter: SpendFilter,
+        range: TimeRange,
+    ) -> Result<PicoUsd, LedgerError> {
+        self.flush().await?;
+        self.read(move |stored| stored.spent(&filter, range)).await
+    }
+
+    /// Like [`Ledger::spent`], for the start of the process and for threads.
+    ///
+    /// # Errors
+    /// As [`Ledger::spent`]; also when the store is not done within ten seconds.
+    pub fn spent_blocking(
+        &self,
+        filter: &SpendFilter,
+        range: TimeRange,
+    ) -> Result<PicoUsd, LedgerError> {
+        self.flush_blocking(Duration::from_secs(10))?;
+        self.front.stored.spent(filter, range)
+    }
+
+    /// The breakdown of a range for the dashboard, dearest first; as of the last batch.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn spend_by(
+        &self,
+        by: SpendBy,
+        range: TimeRange,
+    ) -> Result<Vec<SpendRow>, LedgerError> {
+        self.read(move |stored| stored.spend_by(by, range)).await
+    }
+
+    /// The last `count` stored requests, newest first; as of the last batch.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
+        self.read(move |stored| stored.recent(count)).await
+    }
+
+    /// Keeps a client's opinion about a request, durably. The caller checks first that the request
+    /// exists and is the client's own.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// Once polled, it is stored even if the future is dropped.
+    pub async fn put_feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, LedgerError> {
+        self.read(move |stored| stored.put_feedback(&feedback))
+            .await
+    }
+
+    /// The opinion about a request.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn feedback(&self, id: &RequestId) -> Result<Option<Feedback>, LedgerError> {
+        let id = id.clone();
+        self.read(move |stored| stored.feedback(&id)).await
+    }
+
+    /// Runs a blocking call off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Stored) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let stored = Arc::clone(&self.front.stored);
+        let done = tokio::task::spawn_blocking(move || call(stored.as_ref())).await;
+        done.unwrap_or_else(|error| {
+            Err(LedgerError::Behind {
+                records: self.lag(),
+                why: format!("the read was given up: {error}"),
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("lag", &self.lag())
+            .field("healthy", &self.healthy())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Front {
+    /// Stores what is left (one try: it is in the journal anyway) and joins the writer, so that the
+    /// file is free for the next process.
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the ledger's writer panicked; its records are in the journal");
+        }
+    }
+}
+
+/// The reserved place of one record. Dropping it unused gives it back.
+#[must_use = "a slot that is dropped gives its place back"]
+pub struct Slot {
+    front: Arc<Front>,
+    used: bool,
+}
+
+impl Slot {
+    /// Hands the finished record over. Synchronous and short: from the moment of its return the
+    /// record survives the process. Never fails: what cannot be written to the journal is kept in
+    /// memory, tried again, and shows in [`Ledger::healthy`].
+    pub fn commit(mut self, record: RequestRecord) {
+        self.used = true;
+        self.front.queue.commit(record);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.used {
+            self.front.queue.release(1);
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
+}

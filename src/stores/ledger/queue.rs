@@ -1,0 +1,361 @@
+//! Between the commits and the writer: the bounded queue of records that are not stored yet, in the
+//! order of the journal, and who waits for them.
+//!
+//! A record stays in the queue until its batch is stored, so whoever looks here first and in the
+//! store second never misses it. The lock is held for a push, a look-up or the journal's write,
+//! never for the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use super::LedgerOptions;
+use crate::stores::journal::{self, Journal, Segment, SegmentId, frame};
+use crate::stores::usage::{LedgerError, UsageSink};
+use crate::types::{RequestId, RequestRecord};
+
+/// How far the writer has come.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    /// Records stored since the start.
+    stored: u64,
+    /// Batches refused since the start.
+    failures: u64,
+    /// What the last refusal said.
+    why: Arc<str>,
+}
+
+/// One record that is not stored yet.
+struct Pending {
+    record: Arc<RequestRecord>,
+    /// Where the journal has it; `None` when it could not be written.
+    segment: Option<SegmentId>,
+}
+
+struct Intake {
+    /// Oldest first; the front is what the writer is storing.
+    pending: VecDeque<Pending>,
+    journal: Option<Journal>,
+    /// Records committed since the start.
+    committed: u64,
+    /// Somebody waits for everything up to this count.
+    flush_to: u64,
+    closing: bool,
+}
+
+pub(super) struct Queue {
+    options: LedgerOptions,
+    intake: Mutex<Intake>,
+    /// Wakes the writer.
+    arrived: Condvar,
+    /// Wakes threads that flush.
+    moved: Condvar,
+    progress: watch::Sender<Progress>,
+    /// Slots in use: in flight or pending.
+    occupied: AtomicUsize,
+    lag: AtomicU64,
+    unjournalled: AtomicU64,
+    store_refuses: AtomicBool,
+    /// Stores within the commit, when there is no writer.
+    direct: Option<Mutex<Box<dyn UsageSink>>>,
+}
+
+impl Queue {
+    pub fn buffered(options: LedgerOptions, journal: Option<Journal>) -> Self {
+        Self {
+            options,
+            intake: Mutex::new(Intake {
+                pending: VecDeque::new(),
+                journal,
+                committed: 0,
+                flush_to: 0,
+                closing: false,
+            }),
+            arrived: Condvar::new(),
+            moved: Condvar::new(),
+            progress: watch::Sender::new(Progress::default()),
+            occupied: AtomicUsize::new(0),
+            lag: AtomicU64::new(0),
+            unjournalled: AtomicU64::new(0),
+            store_refuses: AtomicBool::new(false),
+            direct: None,
+        }
+    }
+
+    pub fn direct(options: LedgerOptions, sink: Box<dyn UsageSink>) -> Self {
+        Self {
+            direct: Some(Mutex::new(sink)),
+            ..Self::buffered(options, None)
+        }
+    }
+
+    pub const fn slots(&self) -> usize {
+        self.options.slots
+    }
+
+    pub fn reserve(&self) -> bool {
+        let taken = self
+            .occupied
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |occupied| {
+                (occupied < self.options.slots).then_some(occupied + 1)
+            });
+        taken.is_ok()
+    }
+
+    pub fn release(&self, slots: usize) {
+        self.occupied.fetch_sub(slots, Ordering::AcqRel);
+    }
+
+    pub fn lag(&self) -> u64 {
+        self.lag.load(Ordering::Acquire)
+    }
+
+    pub fn healthy(&self) -> bool {
+        !self.store_refuses.load(Ordering::Acquire)
+            && self.unjournalled.load(Ordering::Acquire) == 0
+    }
+
+    pub fn find(&self, id: &RequestId) -> Option<Arc<RequestRecord>> {
+        let intake = self.intake.lock();
+        let mut newest_first = intake.pending.iter().rev();
+        newest_first
+            .find(|pending| pending.record.request_id == *id)
+            .map(|pending| Arc::clone(&pending.record))
+    }
+
+    /// Writes the record to the journal and queues it. The caller holds a slot, which is given
+    /// back when the record is stored.
+    pub fn commit(&self, record: RequestRecord) {
+        let record = Arc::new(record);
+        if let Some(sink) = &self.direct {
+            if let Err(error) = sink.lock().append(&[record]) {
+                tracing::error!(%error, "the ledger's store refused a record");
+            }
+            self.release(1);
+            return;
+        }
+        let frame = frame::encode(&record);
+        let mut intake = self.intake.lock();
+        let segment = self.journalled(intake.journal.as_mut(), frame.as_deref());
+        intake.pending.push_back(Pending { record, segment });
+        intake.committed += 1;
+        self.lag.fetch_add(1, Ordering::AcqRel);
+        let waiting = intake.pending.len();
+        drop(intake);
+        // The writer sleeps either until the first record or until a batch is full.
+        if waiting == 1 || waiting == self.options.batch_records {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Appends to the journal, if there is one; counts what it could not take.
+    fn journalled(
+        &self,
+        journal: Option<&mut Journal>,
+        frame: Result<&[u8], &serde_json::Error>,
+    ) -> Option<SegmentId> {
+        let journal = journal?;
+        let result = frame
+            .map_err(|error| std::io::Error::other(error.to_string()))
+            .and_then(|frame| journal.append(frame));
+        match result {
+            Ok(segment) => Some(segment),
+            Err(error) => {
+                if self.unjournalled.fetch_add(1, Ordering::AcqRel) == 0 {
+                    tracing::error!(%error, "cannot write the ledger's journal; records are kept in memory only");
+                }
+                None
+            }
+        }
+    }
+
+    pub async fn flush(&self) -> Result<(), LedgerError> {
+        let mut progress = self.progress.subscribe();
+        let failures = progress.borrow_and_update().failures;
+        let target = self.ask_for_flush();
+        let reached =
+            |progress: &Progress| progress.stored >= target || progress.failures > failures;
+        // The sender lives as long as `self`: waiting cannot fail.
+        let _ = progress.wait_for(reached).await;
+        let now = progress.borrow().clone();
+        self.verdict(target, &now)
+    }
+
+    pub fn flush_blocking(&self, patience: Duration) -> Result<(), LedgerError> {
+        let deadline = Instant::now() + patience;
+        let failures = self.progress.borrow().failures;
+        let target = self.ask_for_flush();
+        let mut intake = self.intake.lock();
+        loop {
+            let now = self.progress.borrow().clone();
+            if now.stored >= target || now.failures > failures {
+                return self.verdict(target, &now);
+            }
+            if self.moved.wait_until(&mut intake, deadline).timed_out() {
+                return Err(LedgerError::Behind {
+                    records: self.lag(),
+                    why: format!("not done within {patience:?}"),
+                });
+            }
+        }
+    }
+
+    fn ask_for_flush(&self) -> u64 {
+        if self.direct.is_some() {
+            return 0;
+        }
+        let mut intake = self.intake.lock();
+        intake.flush_to = intake.committed;
+        let target = intake.committed;
+        drop(intake);
+        self.arrived.notify_one();
+        target
+    }
+
+    fn verdict(&self, target: u64, progress: &Progress) -> Result<(), LedgerError> {
+        if progress.stored >= target {
+            return Ok(());
+        }
+        Err(LedgerError::Behind {
+            records: self.lag(),
+            why: progress.why.to_string(),
+        })
+    }
+
+    /// Tells the writer to store what is there and end.
+    pub fn close(&self) {
+        self.intake.lock().closing = true;
+        self.arrived.notify_one();
+    }
+
+    // What follows is the writer's side.
+
+    /// Waits for records and lends out the oldest; `None` when closing with nothing left.
+    pub fn next_batch(&self) -> Option<Vec<Arc<RequestRecord>>> {
+        let mut intake = self.intake.lock();
+        while intake.pending.is_empty() {
+            if intake.closing {
+                return None;
+            }
+            self.arrived.wait(&mut intake);
+        }
+        let deadline = Instant::now() + self.options.batch_delay;
+        while intake.pending.len() < self.options.batch_records
+            && !intake.closing
+            && self.progress.borrow().stored >= intake.flush_to
+        {
+            if self.arrived.wait_until(&mut intake, deadline).timed_out() {
+                break;
+            }
+        }
+        let oldest = intake.pending.iter().take(self.options.batch_records);
+        Some(oldest.map(|pending| Arc::clone(&pending.record)).collect())
+    }
+
+    /// The oldest `count` records are stored: forget them, and give their slots back.
+    pub fn stored(&self, count: usize) {
+        let mut intake = self.intake.lock();
+        let Intake {
+            pending, journal, ..
+        } = &mut *intake;
+        let mut unjournalled = 0;
+        for done in pending.drain(..count) {
+            match (journal.as_mut(), done.segment) {
+                (Some(journal), Some(segment)) => journal.stored(segment),
+                (Some(_), None) => unjournalled += 1,
+                (None, _) => {}
+            }
+        }
+        let free = journal.as_mut().map(Journal::take_free);
+        self.unjournalled.fetch_sub(unjournalled, Ordering::AcqRel);
+        self.store_refuses.store(false, Ordering::Release);
+        self.lag.fetch_sub(count as u64, Ordering::AcqRel);
+        self.release(count);
+        self.progress
+            .send_modify(|progress| progress.stored += count as u64);
+        self.moved.notify_all();
+        drop(intake);
+        journal::delete_segments(free.unwrap_or_default());
+    }
+
+    /// The store refused. Records stay, and those that the journal lacks are written again.
+    pub fn refused(&self, error: &LedgerError) {
+        if !self.store_refuses.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, "the ledger's store refuses records; they are kept and tried again");
+        }
+        let mut intake = self.intake.lock();
+        self.write_missing(&mut intake);
+        self.progress.send_modify(|progress| {
+            progress.failures += 1;
+            progress.why = error.to_string().into();
+        });
+        self.moved.notify_all();
+    }
+
+    /// Gives records that are only in memory another chance to survive the process. Stops at the
+    /// first refusal: the disk is full for the others too.
+    fn write_missing(&self, intake: &mut Intake) {
+        if self.unjournalled.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let Intake {
+            pending, journal, ..
+        } = intake;
+        let Some(journal) = journal else { return };
+        for missing in pending.iter_mut().filter(|entry| entry.segment.is_none()) {
+            let Ok(frame) = frame::encode(&missing.record) else {
+                continue;
+            };
+            let Ok(segment) = journal.append(&frame) else {
+                break;
+            };
+            missing.segment = Some(segment);
+            self.unjournalled.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Waits before the next try; true when the queue is closing.
+    pub fn pause(&self, for_at_most: Duration) -> bool {
+        let mut intake = self.intake.lock();
+        let deadline = Instant::now() + for_at_most;
+        while !intake.closing {
+            if self.arrived.wait_until(&mut intake, deadline).timed_out() {
+                break;
+            }
+        }
+        intake.closing
+    }
+
+    /// Replaces a full or broken segment, creating the file outside the lock.
+    pub fn rotate_journal(&self) {
+        let wanted = {
+            let intake = self.intake.lock();
+            let journal = intake.journal.as_ref();
+            journal.and_then(|journal| journal.wants_rotation().then(|| journal.next_segment()))
+        };
+        let Some((directory, id)) = wanted else {
+            return;
+        };
+        let next: Segment = match journal::create_segment(&directory, id) {
+            Ok(segment) => segment,
+            Err(error) => {
+                tracing::warn!(%error, "the journal goes on in its old segment");
+                return;
+            }
+        };
+        if let Some(journal) = &mut self.intake.lock().journal {
+            journal.rotate(next);
+        }
+    }
+
+    /// Ends the journal after the last batch.
+    pub fn close_journal(&self) {
+        if let Some(journal) = self.intake.lock().journal.take() {
+            journal.close();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The one thread that writes to the store: batches of records, again and again until they are in.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::queue::Queue;
+use crate::stores::usage::{LedgerError, UsageSink};
+
+/// The first pause after a refusal: a lock or a full disk seldom passes sooner.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause: readiness follows a disk that has room again within seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Starts the writer. It ends when the queue closes.
+pub(super) fn spawn(
+    queue: Arc<Queue>,
+    sink: Box<dyn UsageSink>,
+) -> Result<JoinHandle<()>, LedgerError> {
+    std::thread::Builder::new()
+        .name("ledger-writer".to_owned())
+        .spawn(move || run(&queue, sink))
+        .map_err(|source| LedgerError::Io {
+            path: "ledger-writer".into(),
+            action: "start the thread",
+            source,
+        })
+}
+
+fn run(queue: &Queue, mut sink: Box<dyn UsageSink>) {
+    let mut pause = FIRST_PAUSE;
+    while let Some(batch) = queue.next_batch() {
+        match sink.append(&batch) {
+            Ok(()) => {
+                queue.stored(batch.len());
+                pause = FIRST_PAUSE;
+            }
+            Err(error) => {
+                queue.refused(&error);
+                queue.rotate_journal();
+                if queue.pause(pause) {
+                    tracing::error!(
+                        records = queue.lag(),
+                        "closing with records that the store refused; the journal keeps them for the next start"
+                    );
+                    break;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        queue.rotate_journal();
+    }
+    queue.close_journal();
+    // The sink goes last: with it goes the lock on the file, and the next process may begin.
+    drop(sink);
+}

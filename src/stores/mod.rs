@@ -1,0 +1,24 @@
+//! What outlives the process: the usage ledger, behind small traits, and the back ends that hold it.
+//!
+//! [`Ledger`] is the front that the pipeline talks to. Driver crates are named only below this
+//! module, and nothing here knows about HTTP, configuration or phases.
+
+mod journal;
+mod ledger;
+mod memory;
+mod report;
+mod sqlite;
+mod usage;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+pub(crate) mod sample;
+
+pub use ledger::{Ledger, LedgerFull, LedgerOptions, Slot};
+pub use report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums, UnknownDimension};
+pub use sqlite::LedgerFile;
+pub use usage::{
+    Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
+    TimeRange, UsageReads, UsageSink,
+};

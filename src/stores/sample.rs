@@ -1,0 +1,143 @@
+//! Records to test with.
+
+use crate::types::{
+    AttemptRecord, CacheOutcome, Endpoint, Features, Needs, Outcome, PicoUsd, Price, Reason,
+    RequestId, RequestRecord, Signal, TaskScore, TokenPrice, Tokens, UsageSource,
+};
+
+/// 2026-11-10T12:00:00Z
+pub(crate) const NOON_MS: i64 = 1_794_312_000_000;
+
+/// A price of 1, 2, 3, 4 and 5 USD per million tokens, by class.
+pub(crate) fn price() -> Price {
+    Price {
+        input: TokenPrice::from_pico(1_000_000),
+        cached_input: TokenPrice::from_pico(2_000_000),
+        cache_write: TokenPrice::from_pico(3_000_000),
+        output: TokenPrice::from_pico(4_000_000),
+        reasoning: TokenPrice::from_pico(5_000_000),
+    }
+}
+
+/// An attempt that cost what its tokens cost.
+pub(crate) fn attempt(number: u32, model: &str, tokens: Tokens) -> AttemptRecord {
+    AttemptRecord {
+        attempt: number,
+        started_at_ms: NOON_MS + i64::from(number),
+        model: model.into(),
+        provider: format!("{model}-provider").as_str().into(),
+        deployment: format!("{model}#1").as_str().into(),
+        response_model: Some(format!("{model}-2026")),
+        outcome: Outcome::Ok,
+        status: Some(200),
+        tokens,
+        usage: UsageSource::Reported,
+        cost: price().cost(&tokens),
+        price: price(),
+        latency_us: 1200,
+        ttft_us: Some(300),
+    }
+}
+
+/// A whole request with one attempt, every field filled.
+pub(crate) fn record(id: &str) -> RequestRecord {
+    let tokens = Tokens {
+        input: 100,
+        cached_input: 20,
+        cache_write: 3,
+        output: 40,
+        reasoning: 5,
+    };
+    let attempt = attempt(1, "small", tokens);
+    RequestRecord {
+        request_id: RequestId::from_text(id),
+        started_at_ms: NOON_MS,
+        config_version: "v1".into(),
+        key: Some("search-prod".into()),
+        team: "search".into(),
+        app: "checkout".into(),
+        end_user: Some("user-7".to_owned()),
+        tags: vec![("feature".to_owned(), "a \"quoted\"\nvalue".to_owned())],
+        endpoint: Endpoint::ChatCompletions,
+        asked_model: "auto".to_owned(),
+        stream: true,
+        task: "translation".into(),
+        level: "simple".into(),
+        model: Some("small".into()),
+        provider: Some("small-provider".into()),
+        reason: Some(Reason::Matrix),
+        propensity: Some(0.1 + 0.2),
+        cache: CacheOutcome::Miss,
+        outcome: Outcome::Ok,
+        status: 200,
+        error_code: None,
+        cost: attempt.cost,
+        estimated_cost: PicoUsd::ZERO,
+        baseline_cost: Some(attempt.cost.saturating_mul(3)),
+        latency_us: 1500,
+        overhead_us: 90,
+        ttft_us: Some(400),
+        features: Some(features()),
+        decision: serde_json::value::RawValue::from_string("{\"candidates\":\n []}".to_owned())
+            .ok(),
+        attempts: vec![attempt],
+    }
+}
+
+/// A record that costs nothing and names as little as possible.
+pub(crate) fn bare_record(id: &str) -> RequestRecord {
+    RequestRecord {
+        key: None,
+        end_user: None,
+        tags: Vec::new(),
+        model: None,
+        provider: None,
+        reason: None,
+        propensity: None,
+        cache: CacheOutcome::Bypass,
+        outcome: Outcome::Denied,
+        status: 401,
+        error_code: Some("invalid_api_key".to_owned()),
+        cost: PicoUsd::ZERO,
+        baseline_cost: None,
+        ttft_us: None,
+        features: None,
+        decision: None,
+        attempts: Vec::new(),
+        ..record(id)
+    }
+}
+
+fn features() -> Features {
+    Features {
+        task: "translation".into(),
+        confidence: 0.1,
+        tasks: [TaskScore {
+            task: "translation".into(),
+            probability: 0.7,
+        }]
+        .into_iter()
+        .collect(),
+        complexity: 0.3,
+        weak_fails: 0.05,
+        language: "es".to_owned(),
+        needs: Needs {
+            tools: true,
+            ..Needs::default()
+        },
+        input_tokens: 100,
+        input_tokens_bound: 150,
+        output_tokens_estimate: 60,
+        signals: [Signal {
+            name: "phrase:translate".to_owned(),
+            weight: 1.25,
+        }]
+        .into_iter()
+        .collect(),
+    }
+}
+
+/// A record as JSON, to compare: records hold raw JSON text and so have no equality.
+pub(crate) fn as_json(record: &RequestRecord) -> serde_json::Value {
+    serde_json::to_value(record).expect("a record is JSON")
+}

@@ -1,0 +1,226 @@
+//! The ledger in one SQLite file. Everything that names `rusqlite` is below this module.
+//!
+//! Beside the file `tollgate.db` (with SQLite's own `-wal` and `-shm`) lie `tollgate.db.lock`, held
+//! by the process that writes, and the directory `tollgate.db.journal`. WAL mode lets readers work
+//! while the writer writes; `synchronous=FULL` makes a stored batch survive a power cut.
+
+mod file;
+mod query;
+mod read;
+mod schema;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+pub use self::file::LedgerFile;
+use self::write::Inserts;
+use super::journal::{self, Journal};
+use super::usage::{
+    Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
+    TimeRange, UsageReads, UsageSink,
+};
+use crate::types::{PicoUsd, RequestId, RequestRecord};
+
+/// How long a statement waits for another program's lock: longer than any transaction of ours.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Read connections that are kept open between questions; more are opened and closed as needed.
+const IDLE_READERS: usize = 4;
+
+/// Where the journal of a ledger lies.
+fn journal_directory(path: &Path) -> PathBuf {
+    with_suffix(path, ".journal")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Turns SQLite's refusals into ours, which say what to do.
+fn refusal(path: &Path, doing: &'static str, error: rusqlite::Error) -> LedgerError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Locked { path },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => LedgerError::NotALedger {
+            path,
+            why: error.to_string(),
+        },
+        _ => LedgerError::Database {
+            path,
+            doing,
+            source: Box::new(error),
+        },
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| refusal(path, "open the ledger", error))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(|error| refusal(path, "open the ledger", error))?;
+    Ok(connection)
+}
+
+fn connect_to_write(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = connect(path, flags)?;
+    schema::prepare(&connection, path)?;
+    Ok(connection)
+}
+
+/// Takes the lock that keeps two writers from one file. The system lets go of it when the process
+/// ends, however it ends.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let lock_path = with_suffix(path, ".lock");
+    let failed = |action| {
+        let path = lock_path.clone();
+        move |source| LedgerError::Io {
+            path,
+            action,
+            source,
+        }
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(failed("create the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(failed("lock the lock file")(error)),
+    }
+}
+
+/// The writing side; belongs to the writer's thread.
+#[derive(Debug)]
+pub(super) struct SqliteSink {
+    path: Arc<Path>,
+    connection: Connection,
+    inserts: Inserts,
+    /// Declared last, dropped last: the file is free once everything else is closed.
+    _lock: File,
+}
+
+impl UsageSink for SqliteSink {
+    fn append(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), LedgerError> {
+        write::append(&mut self.connection, &self.inserts, batch)
+            .map_err(|error| refusal(&self.path, "store a batch", error))
+    }
+}
+
+/// The reading side and the feedback.
+#[derive(Debug)]
+pub(super) struct SqliteStore {
+    path: Arc<Path>,
+    readers: Mutex<Vec<Connection>>,
+    /// Feedback is rare and must not wait for a batch: it has its own connection.
+    feedback: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file and stores what an earlier process left in the journal.
+    pub fn open(
+        path: &Path,
+        batch_records: usize,
+    ) -> Result<(SqliteSink, Self, Journal), LedgerError> {
+        let lock = lock(path)?;
+        let mut sink = SqliteSink {
+            path: path.into(),
+            connection: connect_to_write(path)?,
+            inserts: Inserts::into_schema("main"),
+            _lock: lock,
+        };
+        let directory = journal_directory(path);
+        recover(&mut sink, &directory, batch_records)?;
+        let store = Self {
+            path: path.into(),
+            readers: Mutex::new(Vec::new()),
+            feedback: Mutex::new(connect_to_write(path)?),
+        };
+        Ok((sink, store, Journal::create(&directory)?))
+    }
+
+    fn with_reader<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let idle = self.readers.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        let answer =
+            read(&connection).map_err(|error| refusal(&self.path, "read the ledger", error))?;
+        let mut readers = self.readers.lock();
+        if readers.len() < IDLE_READERS {
+            readers.push(connection);
+        }
+        Ok(answer)
+    }
+}
+
+/// Stores what lies in the journal, then puts it away. Twice the same record is stored once.
+fn recover(
+    sink: &mut SqliteSink,
+    directory: &Path,
+    batch_records: usize,
+) -> Result<(), LedgerError> {
+    for mut leftover in journal::read(directory)? {
+        let records: Vec<_> = leftover.records.drain(..).map(Arc::new).collect();
+        for batch in records.chunks(batch_records.max(1)) {
+            sink.append(batch)?;
+        }
+        if !records.is_empty() {
+            tracing::info!(
+                records = records.len(),
+                "stored what the last process had left in the journal"
+            );
+        }
+        leftover.put_away();
+    }
+    Ok(())
+}
+
+impl UsageReads for SqliteStore {
+    fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, LedgerError> {
+        self.with_reader(|connection| read::request(connection, id))
+    }
+
+    fn spent(&self, filter: &SpendFilter, range: TimeRange) -> Result<PicoUsd, LedgerError> {
+        self.with_reader(|connection| read::spent(connection, filter, range))
+    }
+
+    fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError> {
+        self.with_reader(|connection| read::spend_by(connection, by, range))
+    }
+
+    fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
+        self.with_reader(|connection| read::recent(connection, count))
+    }
+}
+
+impl FeedbackStore for SqliteStore {
+    fn put_feedback(&self, feedback: &Feedback) -> Result<FeedbackOutcome, LedgerError> {
+        write::put_feedback(&mut self.feedback.lock(), feedback)
+            .map_err(|error| refusal(&self.path, "store feedback", error))
+    }
+
+    fn feedback(&self, id: &RequestId) -> Result<Option<Feedback>, LedgerError> {
+        self.with_reader(|connection| read::feedback(connection, id))
+    }
+}

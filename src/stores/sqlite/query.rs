@@ -1,0 +1,229 @@
+//! The report's sums, as SQL over the stored rows and, beside them, over the records that are still
+//! in the journal (the `temp` schema, filled by `LedgerFile`).
+
+use rusqlite::{Connection, Row};
+
+use super::read::joined;
+use crate::stores::report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums};
+use crate::stores::usage::TimeRange;
+use crate::types::{Price, TokenPrice, Tokens};
+
+/// The columns of tokens, in the order of [`Tokens`].
+const TOKEN_COLUMNS: [&str; 5] = [
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+];
+
+/// What a dimension is called in a row of requests `r` and of attempts `a`.
+fn expression(dimension: Dimension, of_attempt: bool) -> String {
+    let time = if of_attempt { "a" } else { "r" };
+    let column = match dimension {
+        Dimension::Model if of_attempt => "a.model",
+        Dimension::Provider if of_attempt => "a.provider",
+        Dimension::Model => "r.model",
+        Dimension::Provider => "r.provider",
+        Dimension::Team => "r.team",
+        Dimension::App => "r.app",
+        Dimension::Task => "r.task",
+        Dimension::Level => "r.level",
+        Dimension::Key => "r.key",
+        Dimension::User => "r.end_user",
+        Dimension::Outcome => "r.outcome",
+        Dimension::Cache => "r.cache",
+        Dimension::Endpoint => "r.endpoint",
+        Dimension::Reason => "r.reason",
+        Dimension::Day => return instant("%Y-%m-%d", time),
+        Dimension::Month => return instant("%Y-%m", time),
+    };
+    format!("coalesce(nullif({column}, ''), '-')")
+}
+
+fn instant(format: &str, of: &str) -> String {
+    format!("strftime('{format}', {of}.started_at_ms / 1000, 'unixepoch')")
+}
+
+/// One line for each request and each attempt of a schema, with the same columns.
+fn facts(schema: &str, by: &[Dimension]) -> String {
+    let dimensions = |of_attempt| -> String {
+        let columns = by
+            .iter()
+            .enumerate()
+            .map(|(at, dimension)| format!("{} AS d{at}, ", expression(*dimension, of_attempt)));
+        columns.collect()
+    };
+    let no_tokens = TOKEN_COLUMNS
+        .map(|column| format!("0 AS {column}"))
+        .join(", ");
+    let tokens = TOKEN_COLUMNS.map(|column| format!("a.{column}")).join(", ");
+    format!(
+        "SELECT {of_request} 1 AS requests, 0 AS attempts, 0 AS cost, 0 AS estimated, \
+           r.baseline_cost_pico IS NOT NULL AS baselines, \
+           coalesce(r.baseline_cost_pico - r.cost_pico, 0) AS savings, {no_tokens} \
+         FROM {schema}.requests r WHERE r.started_at_ms >= :from AND r.started_at_ms < :to \
+         UNION ALL \
+         SELECT {of_attempt} 0, 1, a.cost_pico, iif(a.usage = 'estimated', a.cost_pico, 0), \
+           0, 0, {tokens} \
+         FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
+         WHERE a.started_at_ms >= :from AND a.started_at_ms < :to",
+        of_request = dimensions(false),
+        of_attempt = dimensions(true),
+    )
+}
+
+/// `sum` of a column in two parts that cannot overflow.
+fn two_parts(column: &str) -> String {
+    format!("sum({column} / 1000000) AS {column}_hi, sum({column} % 1000000) AS {column}_lo")
+}
+
+fn money(row: &Row<'_>, column: &str) -> rusqlite::Result<crate::types::PicoUsd> {
+    let hi = row.get(format!("{column}_hi").as_str())?;
+    let lo = row.get(format!("{column}_lo").as_str())?;
+    Ok(joined(hi, lo))
+}
+
+fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    let count: Option<i64> = row.get(column)?;
+    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
+}
+
+fn tokens(row: &Row<'_>) -> rusqlite::Result<Tokens> {
+    let of = |column| -> rusqlite::Result<u64> {
+        let sum = money(row, column)?.pico();
+        Ok(u64::try_from(sum).unwrap_or(u64::MAX))
+    };
+    let [input, cached_input, cache_write, output, reasoning] = TOKEN_COLUMNS;
+    Ok(Tokens {
+        input: of(input)?,
+        cached_input: of(cached_input)?,
+        cache_write: of(cache_write)?,
+        output: of(output)?,
+        reasoning: of(reasoning)?,
+    })
+}
+
+fn token_sums() -> String {
+    TOKEN_COLUMNS.map(two_parts).join(", ")
+}
+
+/// `part` for each schema, one below the other.
+fn over(schemas: &[&str], part: impl Fn(&str) -> String) -> String {
+    let parts: Vec<_> = schemas.iter().map(|schema| part(schema)).collect();
+    parts.join(" UNION ALL ")
+}
+
+fn group_by(columns: &[String]) -> String {
+    if columns.is_empty() {
+        String::new()
+    } else {
+        format!("GROUP BY {}", columns.join(", "))
+    }
+}
+
+pub(super) fn report(
+    connection: &Connection,
+    schemas: &[&str],
+    query: &ReportQuery,
+) -> rusqlite::Result<Report> {
+    let columns: Vec<_> = (0..query.by.len()).map(|at| format!("d{at}")).collect();
+    let sql = format!(
+        "SELECT {dimensions} sum(requests) AS requests, sum(attempts) AS attempts, {cost}, \
+           {estimated}, sum(baselines) AS baselines, {savings}, {tokens} FROM ({facts}) {grouping}",
+        dimensions = columns
+            .iter()
+            .map(|column| format!("{column}, "))
+            .collect::<String>(),
+        cost = two_parts("cost"),
+        estimated = two_parts("estimated"),
+        savings = two_parts("savings"),
+        tokens = token_sums(),
+        facts = over(schemas, |schema| facts(schema, &query.by)),
+        grouping = group_by(&columns),
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(&parameters(&query.range), |row| {
+        let values = (0..query.by.len())
+            .map(|at| row.get(at))
+            .collect::<Result<_, _>>()?;
+        let sums = Sums {
+            requests: count(row, "requests")?,
+            attempts: count(row, "attempts")?,
+            cost: money(row, "cost")?,
+            estimated_cost: money(row, "estimated")?,
+            baseline_requests: count(row, "baselines")?,
+            savings: money(row, "savings")?,
+            tokens: tokens(row)?,
+        };
+        Ok(ReportRow { values, sums })
+    })?;
+    let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    // Without dimensions SQL answers one row even for an empty period.
+    rows.retain(|row| row.sums.requests > 0 || row.sums.attempts > 0);
+    Ok(Report::from_rows(rows, &query.by))
+}
+
+fn parameters(range: &TimeRange) -> [(&'static str, &dyn rusqlite::ToSql); 2] {
+    [(":from", &range.from_ms), (":to", &range.to_ms)]
+}
+
+/// The columns of a price, in the order of [`Price`].
+const PRICE_COLUMNS: [&str; 5] = [
+    "input_price_pico",
+    "cached_input_price_pico",
+    "cache_write_price_pico",
+    "output_price_pico",
+    "reasoning_price_pico",
+];
+
+pub(super) fn focus(
+    connection: &Connection,
+    schemas: &[&str],
+    range: TimeRange,
+) -> rusqlite::Result<Vec<FocusGroup>> {
+    let prices = PRICE_COLUMNS.join(", ");
+    let attempts = |schema: &str| {
+        format!(
+            "SELECT {day} AS day, r.team, r.app, a.provider, a.model, {prices}, a.cost_pico AS cost, \
+               iif(a.usage = 'estimated', a.cost_pico, 0) AS estimated, {tokens} \
+             FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
+             WHERE a.started_at_ms >= :from AND a.started_at_ms < :to",
+            day = instant("%Y-%m-%d", "a"),
+            tokens = TOKEN_COLUMNS.join(", "),
+        )
+    };
+    let keys = format!("day, team, app, provider, model, {prices}");
+    let sql = format!(
+        "SELECT {keys}, count(*) AS attempts, {cost}, {estimated}, {tokens} FROM ({facts}) \
+         GROUP BY {keys} ORDER BY {keys}",
+        cost = two_parts("cost"),
+        estimated = two_parts("estimated"),
+        tokens = token_sums(),
+        facts = over(schemas, attempts),
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let groups = statement.query_map(&parameters(&range), |row| {
+        let [input, cached_input, cache_write, output, reasoning] =
+            PRICE_COLUMNS.map(|column| row.get(column).map(TokenPrice::from_pico));
+        Ok(FocusGroup {
+            day: row.get("day")?,
+            team: row.get("team")?,
+            app: row.get("app")?,
+            provider: row.get("provider")?,
+            model: row.get("model")?,
+            price: Price {
+                input: input?,
+                cached_input: cached_input?,
+                cache_write: cache_write?,
+                output: output?,
+                reasoning: reasoning?,
+            },
+            attempts: count(row, "attempts")?,
+            tokens: tokens(row)?,
+            cost: money(row, "cost")?,
+            estimated_cost: money(row, "estimated")?,
+        })
+    })?;
+    groups.collect()
+}
