@@ -16,7 +16,7 @@ pub mod retry_budget;
 pub mod sessions;
 pub mod simulated;
 
-pub use arms::LearnParams;
+pub use arms::{ArmKey, ArmMean, ArmStats, Arms, Context, LearnParams, LinearStats, Observation};
 pub use breaker::{
     Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
 };
@@ -30,5 +30,8 @@ pub use limiter::{
     TokenReservation, format_reset,
 };
 pub use reservation::AttemptReservation;
+pub use latency::{Latencies, LatencySample};
+pub use limiter::LimitParams;
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
+pub use sessions::{SessionKey, Sessions};
 pub use simulated::SimulatedParams;
