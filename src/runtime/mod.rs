@@ -25,13 +25,12 @@ pub use budgets::{
     OnExhausted, Payer, Period, Reservation,
 };
 pub use clients::{HttpClient, HttpClients};
+pub use latency::{Latencies, LatencySample};
 pub use limiter::{
     LimitKind, LimitParams, Limited, Limiters, Permit, RateStanding, Scope, Standing,
     TokenReservation, format_reset,
 };
 pub use reservation::AttemptReservation;
-pub use latency::{Latencies, LatencySample};
-pub use limiter::LimitParams;
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
 pub use sessions::{SessionKey, Sessions};
 pub use simulated::SimulatedParams;
