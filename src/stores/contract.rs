@@ -39,7 +39,7 @@ fn commit(ledger: &Ledger, record: RequestRecord) {
 
 async fn spent(ledger: &Ledger, filter: SpendFilter, from_ms: i64, to_ms: i64) -> i128 {
     let range = TimeRange { from_ms, to_ms };
-    ledger.spent(filter, range).await.expect("a sum").pico()
+    ledger.spent(&filter, range).expect("a sum").pico()
 }
 
 #[tokio::test]
@@ -49,15 +49,15 @@ async fn a_committed_record_is_found_at_once_and_reads_back_whole() {
             commit(&ledger, written.clone());
             for _ in 0..2 {
                 let id = &written.request_id;
-                let found = ledger.request(id).await.expect("a read").expect("a record");
+                let found = ledger.request(id).expect("a read").expect("a record");
                 assert_eq!(as_json(&found), as_json(&written));
                 ledger.flush().await.expect("stored");
             }
         }
-        let unknown = ledger.request(&RequestId::from_text("req_9")).await;
+        let unknown = ledger.request(&RequestId::from_text("req_9"));
         assert!(unknown.expect("a read").is_none());
         assert_eq!(ledger.lag(), 0);
-        assert!(ledger.healthy());
+        assert!(ledger.is_healthy());
     })
     .await;
 }
@@ -85,7 +85,7 @@ async fn every_closed_word_reads_back() {
             written.attempts[0].outcome = outcome;
             commit(&ledger, written.clone());
             ledger.flush().await.expect("stored");
-            let found = ledger.request(&written.request_id).await.expect("a read");
+            let found = ledger.request(&written.request_id).expect("a read");
             assert_eq!(as_json(&found.expect("a record")), as_json(&written));
         }
     })
@@ -103,9 +103,9 @@ async fn the_same_record_twice_counts_once() {
             spent(&ledger, SpendFilter::default(), 0, i64::MAX).await,
             once
         );
-        let rows = ledger.spend_by(SpendBy::Team, ALWAYS).await.expect("rows");
+        let rows = ledger.spend_by(SpendBy::Team, ALWAYS).expect("rows");
         assert_eq!((rows[0].requests, rows[0].attempts), (1, 1));
-        assert_eq!(ledger.recent(9).await.expect("records").len(), 1);
+        assert_eq!(ledger.recent(9).expect("records").len(), 1);
     })
     .await;
 }
@@ -187,7 +187,7 @@ async fn check_sums(ledger: &Ledger, everything: &[RequestRecord], range: TimeRa
         some.pico(),
         "{range:?}"
     );
-    let by_team = ledger.spend_by(SpendBy::Team, range).await.expect("rows");
+    let by_team = ledger.spend_by(SpendBy::Team, range).expect("rows");
     assert_eq!(by_team.iter().map(|row| row.cost).sum::<PicoUsd>(), all);
     let requests: u64 = by_team.iter().map(|row| row.requests).sum();
     let expected = everything
@@ -211,7 +211,7 @@ async fn a_breakdown_shows_a_failed_attempt_on_its_own_model() {
         commit(&ledger, fallen);
         commit(&ledger, bare_record("req_2"));
         ledger.flush().await.expect("stored");
-        let rows = ledger.spend_by(SpendBy::Model, ALWAYS).await.expect("rows");
+        let rows = ledger.spend_by(SpendBy::Model, ALWAYS).expect("rows");
         let seen: Vec<_> = rows
             .iter()
             .map(|row| {
@@ -262,7 +262,7 @@ async fn the_newest_requests_come_first() {
             commit(&ledger, written);
         }
         ledger.flush().await.expect("stored");
-        let recent = ledger.recent(3).await.expect("records");
+        let recent = ledger.recent(3).expect("records");
         let ids: Vec<_> = recent
             .iter()
             .map(|record| record.request_id.as_str())
@@ -282,12 +282,12 @@ async fn feedback_is_kept_once_for_each_request() {
             comment: Some("good".to_owned()),
             at_ms,
         };
-        let put = async |opinion| ledger.put_feedback(opinion).await.expect("stored");
+        let put = async |opinion| ledger.put_feedback(&opinion).expect("stored");
         assert_eq!(put(opinion(0.75, 1)).await, FeedbackOutcome::New);
         assert_eq!(put(opinion(0.75, 2)).await, FeedbackOutcome::Same);
         let replaced = put(opinion(0.25, 3)).await;
         assert_eq!(replaced, FeedbackOutcome::Replaced(opinion(0.75, 1)));
-        let kept = ledger.feedback(&RequestId::from_text("req_1")).await;
+        let kept = ledger.feedback(&RequestId::from_text("req_1"));
         assert_eq!(kept.expect("a read"), Some(opinion(0.25, 3)));
     })
     .await;

@@ -96,7 +96,25 @@ pub struct TimeRange {
     pub to_ms: i64,
 }
 
+impl From<std::ops::Range<i64>> for TimeRange {
+    fn from(range: std::ops::Range<i64>) -> Self {
+        Self {
+            from_ms: range.start,
+            to_ms: range.end,
+        }
+    }
+}
+
 impl TimeRange {
+    /// Everything from this instant on.
+    #[must_use]
+    pub const fn since(from_ms: i64) -> Self {
+        Self {
+            from_ms,
+            to_ms: i64::MAX,
+        }
+    }
+
     /// True for an instant inside.
     #[must_use]
     pub const fn contains(&self, at_ms: i64) -> bool {
@@ -181,6 +199,18 @@ pub enum FeedbackOutcome {
     Same,
     /// It takes the place of an earlier opinion: undo that one, learn from this.
     Replaced(Feedback),
+}
+
+impl FeedbackOutcome {
+    /// The word in answers: `new`, `same` or `replaced`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Same => "same",
+            Self::Replaced(_) => "replaced",
+        }
+    }
 }
 
 /// Takes finished records. Used by one thread.

@@ -40,6 +40,9 @@ pub struct LedgerFull {
     pub slots: usize,
 }
 
+/// How long a sum waits for the records before it: several tries of a store that refuses.
+const SPENT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The knobs of the front.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerOptions {
@@ -164,8 +167,8 @@ impl Ledger {
     /// False while the store refuses records or one of them could not be written to the journal
     /// (so that it would not survive the process). For readiness.
     #[must_use]
-    pub fn healthy(&self) -> bool {
-        self.front.queue.healthy()
+    pub fn is_healthy(&self) -> bool {
+        self.front.queue.is_healthy()
     }
 
     /// Waits until everything that was committed before the call is in the store.
@@ -188,100 +191,58 @@ impl Ledger {
     }
 
     /// One request with its attempts, wherever it is: a request is found as soon as its commit has
-    /// returned.
+    /// returned. Blocks for as long as a disk takes, like all that follow: not for async code.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, LedgerError> {
+    pub fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, LedgerError> {
         if let Some(record) = self.front.queue.find(id) {
             return Ok(Some((*record).clone()));
         }
-        let id = id.clone();
-        self.read(move |stored| stored.request(&id)).await
+        self.front.stored.request(id)
     }
 
     /// What was spent on attempts sent in the range, exactly, with all that was committed before
-    /// the call.
+    /// the call. Blocks.
     ///
     /// # Errors
-    /// When the store cannot be written or read.
-    pub async fn spent(
-        &self,
-        filter: SpendFilter,
-        range: TimeRange,
-    ) -> Result<PicoUsd, LedgerError> {
-        self.flush().await?;
-        self.read(move |stored| stored.spent(&filter, range)).await
-    }
-
-    /// Like [`Ledger::spent`], for the start of the process and for threads.
-    ///
-    /// # Errors
-    /// As [`Ledger::spent`]; also when the store is not done within ten seconds.
-    pub fn spent_blocking(
-        &self,
-        filter: &SpendFilter,
-        range: TimeRange,
-    ) -> Result<PicoUsd, LedgerError> {
-        self.flush_blocking(Duration::from_secs(10))?;
+    /// When the store cannot be read, or does not take the waiting records within ten seconds.
+    pub fn spent(&self, filter: &SpendFilter, range: TimeRange) -> Result<PicoUsd, LedgerError> {
+        self.flush_blocking(SPENT_PATIENCE)?;
         self.front.stored.spent(filter, range)
     }
 
-    /// The breakdown of a range for the dashboard, dearest first; as of the last batch.
+    /// The breakdown of a range for the dashboard, dearest first; as of the last batch. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn spend_by(
-        &self,
-        by: SpendBy,
-        range: TimeRange,
-    ) -> Result<Vec<SpendRow>, LedgerError> {
-        self.read(move |stored| stored.spend_by(by, range)).await
+    pub fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError> {
+        self.front.stored.spend_by(by, range)
     }
 
-    /// The last `count` stored requests, newest first; as of the last batch.
+    /// The last `count` stored requests, newest first; as of the last batch. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
-        self.read(move |stored| stored.recent(count)).await
+    pub fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
+        self.front.stored.recent(count)
     }
 
     /// Keeps a client's opinion about a request, durably. The caller checks first that the request
-    /// exists and is the client's own.
+    /// exists and is the client's own. Blocks.
     ///
     /// # Errors
     /// When the store cannot be written.
-    ///
-    /// # Cancel safety
-    /// Once polled, it is stored even if the future is dropped.
-    pub async fn put_feedback(&self, feedback: Feedback) -> Result<FeedbackOutcome, LedgerError> {
-        self.read(move |stored| stored.put_feedback(&feedback))
-            .await
+    pub fn put_feedback(&self, feedback: &Feedback) -> Result<FeedbackOutcome, LedgerError> {
+        self.front.stored.put_feedback(feedback)
     }
 
-    /// The opinion about a request.
+    /// The opinion about a request. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn feedback(&self, id: &RequestId) -> Result<Option<Feedback>, LedgerError> {
-        let id = id.clone();
-        self.read(move |stored| stored.feedback(&id)).await
-    }
-
-    /// Runs a blocking call off the async threads.
-    async fn read<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&dyn Stored) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let stored = Arc::clone(&self.front.stored);
-        let done = tokio::task::spawn_blocking(move || call(stored.as_ref())).await;
-        done.unwrap_or_else(|error| {
-            Err(LedgerError::Behind {
-                records: self.lag(),
-                why: format!("the read was given up: {error}"),
-            })
-        })
+    pub fn feedback(&self, id: &RequestId) -> Result<Option<Feedback>, LedgerError> {
+        self.front.stored.feedback(id)
     }
 }
 
@@ -289,7 +250,7 @@ impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger")
             .field("lag", &self.lag())
-            .field("healthy", &self.healthy())
+            .field("healthy", &self.is_healthy())
             .finish_non_exhaustive()
     }
 }
@@ -317,7 +278,7 @@ pub struct Slot {
 impl Slot {
     /// Hands the finished record over. Synchronous and short: from the moment of its return the
     /// record survives the process. Never fails: what cannot be written to the journal is kept in
-    /// memory, tried again, and shows in [`Ledger::healthy`].
+    /// memory, tried again, and shows in [`Ledger::is_healthy`].
     pub fn commit(mut self, record: RequestRecord) {
         self.used = true;
         self.front.queue.commit(record);

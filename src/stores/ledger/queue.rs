@@ -114,7 +114,7 @@ impl Queue {
         self.lag.load(Ordering::Acquire)
     }
 
-    pub fn healthy(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         !self.store_refuses.load(Ordering::Acquire)
             && self.unjournalled.load(Ordering::Acquire) == 0
     }
