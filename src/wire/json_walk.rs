@@ -66,6 +66,7 @@ impl<'j> Walk<'j> {
             .map(|name| place(body, name));
         while let Some(name_span) = name {
             let peek = self.jiter.peek()?;
+            self.refuse_non_value(peek)?;
             let member = Member {
                 name: unescaped(&body[name_span.range()]),
                 name_span,
@@ -86,11 +87,20 @@ impl<'j> Walk<'j> {
         let mut next = self.jiter.next_array()?;
         let mut index = 0;
         while let Some(peek) = next {
+            self.refuse_non_value(peek)?;
             visit(self, index, peek)?;
             index += 1;
             next = self.jiter.array_step()?;
         }
         Ok(())
+    }
+
+    /// Fails where no value can begin, so that visitors see values only.
+    fn refuse_non_value(&mut self, peek: Peek) -> Result<(), JiterError> {
+        match peek.into_inner() {
+            b'"' | b'{' | b'[' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9' => Ok(()),
+            _ => self.jiter.known_skip(peek),
+        }
     }
 
     /// Skips the value that begins with `peek`.

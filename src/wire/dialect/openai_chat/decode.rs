@@ -561,7 +561,7 @@ impl Draft {
     }
 }
 
-const MODEL_ALLOWED: &str = "the name of a model, such as \"auto\",";
+const MODEL_ALLOWED: &str = "the name of a model (such as \"auto\")";
 
 /// A boolean or null.
 fn boolean(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<bool>, Fault> {
@@ -605,3 +605,7 @@ fn text(
         _ => Err(Fault::wrong_type(param, "a string or null", peek)),
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

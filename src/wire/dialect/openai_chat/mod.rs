@@ -4,6 +4,7 @@
 //! upstream's answer, `replay` turns one form of an answer into the other.
 
 mod answer;
+pub mod convert;
 pub mod decode;
 pub mod encode;
 pub mod errors;
@@ -11,6 +12,7 @@ mod messages;
 pub mod models;
 pub mod response;
 pub mod stream;
+pub mod synthetic;
 mod usage;
 
 use bytes::Bytes;
@@ -47,7 +49,7 @@ impl Dialect for OpenaiChat {
         endpoint: Endpoint,
         body: &Bytes,
     ) -> Result<ResponseFacts, NotADialect> {
-        response::inspect_response(endpoint, body)
+        inspect_response(endpoint, body)
     }
 
     fn insert_cost(&self, body: Bytes, facts: &ResponseFacts, cost: PicoUsd) -> Bytes {
