@@ -1,7 +1,21 @@
-//! `routes.yaml`: schema → validate (all errors at once) → snapshot; reload.
+//! `routes.yaml`: tree (text with positions) → shape (against the schema) → compile (meaning) →
+//! snapshot; reload. Every problem is found in one run and shown at its line.
 
+pub mod builtin;
+pub mod catalogue;
+mod compile;
+mod de;
 pub mod diagnostic;
+mod findings;
+mod load;
+pub mod schema;
+mod shape;
 pub mod snapshot;
+mod suggest;
+mod tree;
 
+pub use compile::BUILT_IN_TASKS;
 pub use diagnostic::{Diagnostic, Severity};
+pub use load::{LoadError, load, load_file};
+pub use shape::schema as json_schema;
 pub use snapshot::Snapshot;

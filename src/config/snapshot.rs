@@ -247,6 +247,8 @@ pub struct Deployment {
     pub region: Option<Box<str>>,
     /// Share of the load relative to its siblings.
     pub weight: u32,
+    /// False when the key that it would use is not there: it is never chosen.
+    pub enabled: bool,
 }
 
 /// A prior of quality in 0..=1.

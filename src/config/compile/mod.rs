@@ -1,0 +1,241 @@
+//! From the schema's types to a [`Snapshot`]: names become indices, prices integers, patterns ready to
+//! match. Every rule about what the values mean together lives in this room; every problem is found in
+//! one run. No I/O but for `file:` secrets.
+
+mod budgets;
+mod callers;
+mod matrix;
+mod models;
+mod names;
+mod providers;
+mod resilience;
+mod secret;
+mod selection;
+mod server;
+
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::diagnostic::Severity;
+use super::findings::Findings;
+use super::schema::{FileConfig, LimitsConfig};
+use super::snapshot::{Model, Provider, Snapshot};
+use super::suggest;
+use super::tree::{Node, Step};
+use crate::runtime::LimitParams;
+use crate::types::{ConfigVersion, ModelId};
+
+pub use names::{BUILT_IN_TASKS, Names};
+pub use secret::check_references;
+
+/// Where the environment's variables come from.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// The steps to a place in the tree: `at!["models", name, "price"]`.
+macro_rules! at {
+    ($($step:expr),* $(,)?) => { &[$(crate::config::tree::Step::from($step)),*] };
+}
+pub(crate) use at;
+
+/// What every part of the compiler needs.
+pub struct Context<'a, 't> {
+    /// The tree without what does not fit; places are looked up here.
+    pub root: &'a Node,
+    /// Names as the file has them, also of entries that do not fit.
+    pub names: &'a Names,
+    /// What is wrong.
+    pub findings: &'a mut Findings<'t>,
+    /// The environment.
+    pub env: Environment<'a>,
+    /// Index of each model that could be compiled.
+    pub models: FxHashMap<ModelId, usize>,
+    patterns_seen: FxHashSet<String>,
+}
+
+impl Context<'_, '_> {
+    /// An error at the value of this path.
+    fn error(&mut self, path: &[Step<'_>], message: impl Into<String>) {
+        self.report(Severity::Error, path, message, None);
+    }
+
+    /// An error with what was probably meant.
+    fn error_hint(
+        &mut self,
+        path: &[Step<'_>],
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.report(Severity::Error, path, message, Some(hint.into()));
+    }
+
+    /// A warning at the value of this path.
+    fn warn(&mut self, path: &[Step<'_>], message: impl Into<String>, hint: impl Into<String>) {
+        self.report(Severity::Warning, path, message, Some(hint.into()));
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        path: &[Step<'_>],
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let place = self.root.locate(path, false);
+        self.findings.add(severity, place, message, hint);
+    }
+
+    /// The model of this name; an unknown one is an error at the path, with the nearest names.
+    fn model(&mut self, path: &[Step<'_>], name: &str) -> Option<usize> {
+        if let Some(&index) = self.models.get(name) {
+            return Some(index);
+        }
+        if !self.names.models.contains(name) {
+            let hint = if super::catalogue::find(name).is_some() {
+                Some("the catalogue has it: add it under `models`".to_owned())
+            } else {
+                self.nearest(name, |names| &names.models)
+            };
+            self.report(
+                Severity::Error,
+                path,
+                format!("unknown model `{name}`"),
+                hint,
+            );
+        }
+        None
+    }
+
+    /// The nearest of some names, while there is room to say it.
+    fn nearest(
+        &self,
+        word: &str,
+        of: impl Fn(&Names) -> &indexmap::IndexSet<String>,
+    ) -> Option<String> {
+        if !self.findings.has_room() {
+            return None;
+        }
+        suggest::nearest(word, of(self.names).iter().map(String::as_str))
+    }
+
+    /// An unknown name of some kind, with the nearest.
+    fn unknown(
+        &mut self,
+        path: &[Step<'_>],
+        kind: &str,
+        word: &str,
+        of: impl Fn(&Names) -> &indexmap::IndexSet<String>,
+    ) {
+        let hint = self.nearest(word, of);
+        let message = format!("unknown {kind} `{word}`");
+        self.report(Severity::Error, path, message, hint);
+    }
+
+    fn limits(&mut self, path: &[Step<'_>], limits: LimitsConfig) -> LimitParams {
+        if limits.burst.is_some() && limits.requests_per_minute.is_none() {
+            self.warn(
+                path,
+                "`burst` without `requests_per_minute` limits nothing",
+                "add `requests_per_minute`",
+            );
+        }
+        if limits.burst_tokens.is_some() && limits.tokens_per_minute.is_none() {
+            self.warn(
+                path,
+                "`burst_tokens` without `tokens_per_minute` limits nothing",
+                "add `tokens_per_minute`",
+            );
+        }
+        LimitParams {
+            requests_per_minute: limits.requests_per_minute,
+            burst_requests: limits.burst,
+            tokens_per_minute: limits.tokens_per_minute,
+            burst_tokens: limits.burst_tokens,
+            concurrent: limits.concurrent,
+        }
+    }
+}
+
+/// Compiles a file. The result is only sound when `findings` has no errors afterwards.
+pub fn compile(
+    file: &FileConfig,
+    root: &Node,
+    names: &Names,
+    env: Environment<'_>,
+    findings: &mut Findings<'_>,
+) -> Snapshot {
+    let mut context = Context {
+        root,
+        names,
+        findings,
+        env,
+        models: FxHashMap::default(),
+        patterns_seen: FxHashSet::default(),
+    };
+    let cx = &mut context;
+    let server = server::compile_server(cx, &file.server, &file.auth);
+    let state = server::compile_state(cx, &file.state);
+    let auth = server::compile_auth(cx, &file.auth, file.keys.len());
+    let providers = providers::compile(cx, &file.providers);
+    let models = models::compile(cx, &file.models, &providers);
+    let baseline = file
+        .baseline
+        .as_deref()
+        .and_then(|name| cx.model(at!["baseline"], name));
+    let matrix = matrix::compile(cx, &file.matrix, &models);
+    let classifier = selection::compile_classifier(cx, &file.classifier);
+    let select = selection::compile_select(cx, at!["select"], &file.select, None);
+    let virtual_models = selection::compile_virtual(cx, &file.virtual_models, &select, &models);
+    let aliases = selection::compile_aliases(cx, &file.aliases, &virtual_models);
+    let teams = callers::compile_teams(cx, &file.teams, &models);
+    let keys = callers::compile_keys(cx, &file.keys, &teams);
+    let budgets = budgets::compile(cx, &file.budgets, &file.keys, &models, &providers);
+    let limits = cx.limits(at!["limits"], file.limits);
+    let cache = selection::compile_cache(cx, &file.cache);
+    let resilience = resilience::compile(cx, &file.resilience);
+    matrix::warn_unreachable(cx, &matrix, &virtual_models, &models, &resilience);
+    warn_nothing_usable(cx, &providers, &models);
+    Snapshot {
+        version: ConfigVersion::new(""),
+        loaded_at_ms: 0,
+        server,
+        state,
+        auth,
+        model_index: std::mem::take(&mut cx.models),
+        providers,
+        models,
+        baseline,
+        matrix,
+        classifier,
+        select,
+        aliases,
+        virtual_models,
+        budgets,
+        teams,
+        keys,
+        limits,
+        cache,
+        resilience,
+        warnings: Vec::new(),
+    }
+}
+
+fn warn_nothing_usable(cx: &mut Context<'_, '_>, providers: &[Provider], models: &[Model]) {
+    if !providers.is_empty() && providers.iter().all(|provider| !provider.enabled) {
+        cx.warn(
+            at!["providers"],
+            "every provider is switched off: no request can be served",
+            "set the variable of at least one of them",
+        );
+    } else if models.is_empty() && cx.names.models.is_empty() {
+        cx.error(at!["models"], "no model is defined; at least one is needed");
+    }
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn milliseconds(count: u64) -> Duration {
+    Duration::from_millis(count)
+}

@@ -1,0 +1,283 @@
+//! `providers`
+
+use http::{HeaderName, HeaderValue, Uri};
+use indexmap::IndexMap;
+use secrecy::SecretString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::secret::{Resolved, resolve};
+use super::{Context, at, milliseconds};
+use crate::config::schema::{
+    DialectConfig, ProviderConfig, QuirkConfig, SecretText, SimulatedConfig,
+};
+use crate::config::snapshot::{HttpEndpoint, Provider, ProviderEndpoint, Quirks, Signer};
+use crate::config::tree::Step;
+use crate::runtime::SimulatedParams;
+use crate::types::ProviderId;
+use crate::wire::DialectId;
+
+/// Headers that the proxy itself must set, or that would break its framing.
+const OWN_HEADERS: [&str; 10] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "accept-encoding",
+    "te",
+    "upgrade",
+    "trailer",
+    "expect",
+];
+
+pub fn compile(
+    cx: &mut Context<'_, '_>,
+    providers: &IndexMap<String, ProviderConfig>,
+) -> Vec<Provider> {
+    providers
+        .iter()
+        .map(|(name, provider)| compile_one(cx, name, provider))
+        .collect()
+}
+
+fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> Provider {
+    let endpoint = endpoint(cx, name, provider);
+    let header = auth_header(cx, name, provider.auth_header.as_deref());
+    let at = at!["providers", name, "api_key"];
+    let consequence = "the provider is switched off";
+    let signer = signer(
+        cx,
+        at,
+        provider.api_key.as_ref(),
+        header.as_ref(),
+        consequence,
+    );
+    warn_clear_text(cx, name, provider);
+    let limits = cx.limits(at!["providers", name, "limits"], provider.limits);
+    Provider {
+        id: ProviderId::new(name),
+        dialect: match provider.dialect {
+            DialectConfig::OpenaiChat => DialectId::OpenaiChat,
+        },
+        enabled: signer.is_some(),
+        endpoint,
+        signer: signer.unwrap_or(Signer::None),
+        headers: headers(cx, name, &provider.headers),
+        limits,
+        quirks: Quirks {
+            no_stream_options: provider
+                .quirks
+                .iter()
+                .any(|quirk| matches!(quirk, QuirkConfig::NoStreamOptions)),
+        },
+    }
+}
+
+/// How requests are signed; `None` when the key is not there (which is reported).
+pub fn signer(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    api_key: Option<&SecretText>,
+    header: Option<&HeaderName>,
+    consequence: &str,
+) -> Option<Signer> {
+    let Some(api_key) = api_key else {
+        return Some(Signer::None);
+    };
+    match resolve(cx, at, api_key, consequence) {
+        Resolved::Ready(secret) => Some(signer_of(header, secret)),
+        Resolved::Missing | Resolved::Wrong => None,
+    }
+}
+
+fn signer_of(header: Option<&HeaderName>, secret: SecretString) -> Signer {
+    match header {
+        Some(name) => Signer::Header(name.clone(), secret),
+        None => Signer::Bearer(secret),
+    }
+}
+
+/// The header that carries the key, when it is not `authorization: Bearer`.
+pub fn auth_header(
+    cx: &mut Context<'_, '_>,
+    name: &str,
+    header: Option<&str>,
+) -> Option<HeaderName> {
+    let header = header?;
+    match HeaderName::from_bytes(header.as_bytes()) {
+        Ok(parsed) if parsed == http::header::AUTHORIZATION => None,
+        Ok(parsed) => Some(parsed),
+        Err(_) => {
+            let at = at!["providers", name, "auth_header"];
+            cx.error(at, format!("`{header}` is no name of a header"));
+            None
+        }
+    }
+}
+
+fn endpoint(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> ProviderEndpoint {
+    match (&provider.base_url, &provider.simulated) {
+        (None, Some(simulated)) => ProviderEndpoint::Simulated(simulated_params(simulated)),
+        (Some(base_url), None) => {
+            ProviderEndpoint::Http(http_endpoint(cx, name, base_url, provider))
+        }
+        (Some(_), Some(_)) => {
+            cx.error(
+                at!["providers", name, "simulated"],
+                "a provider has either `base_url` or `simulated`, not both",
+            );
+            ProviderEndpoint::Simulated(simulated_params(&SimulatedConfig::default()))
+        }
+        (None, None) => {
+            cx.error_hint(
+                at!["providers", name],
+                "missing key `base_url`",
+                "for example `base_url: https://api.openai.com/v1`; or `simulated: {}` for tests",
+            );
+            ProviderEndpoint::Simulated(simulated_params(&SimulatedConfig::default()))
+        }
+    }
+}
+
+fn simulated_params(simulated: &SimulatedConfig) -> SimulatedParams {
+    SimulatedParams {
+        seed: simulated.seed,
+        latency: milliseconds(simulated.latency_ms),
+        latency_sigma: simulated.latency_sigma,
+        chunk_gap: milliseconds(simulated.chunk_gap_ms),
+        error_rate: simulated.error_rate,
+        output_tokens: simulated.output_tokens,
+    }
+}
+
+fn http_endpoint(
+    cx: &mut Context<'_, '_>,
+    name: &str,
+    base_url: &str,
+    provider: &ProviderConfig,
+) -> HttpEndpoint {
+    let at = at!["providers", name, "base_url"];
+    let origin = match parse_base(base_url) {
+        Ok(origin) => origin,
+        Err(problem) => {
+            let hint = "write it as https://host/path, for example https://api.openai.com/v1";
+            cx.error_hint(at, format!("`base_url` {problem}"), hint);
+            Uri::from_static("http://invalid/")
+        }
+    };
+    let base = base_url.trim_end_matches('/');
+    for endpoint in ["/chat/completions", "/completions", "/embeddings"] {
+        if let Some(rest) = base.strip_suffix(endpoint) {
+            let hint = format!("write {rest}");
+            cx.error_hint(
+                at,
+                "`base_url` ends with an endpoint, which is appended by itself",
+                hint,
+            );
+            break;
+        }
+    }
+    HttpEndpoint {
+        base_url: base.to_owned(),
+        origin,
+        query: query(&provider.query),
+        ca_file: provider.ca_file.as_ref().map(PathBuf::from),
+    }
+}
+
+/// Scheme and authority of a base URL, or what is wrong with it.
+fn parse_base(base_url: &str) -> Result<Uri, &'static str> {
+    let plain = base_url.replace("{model}", "model");
+    if plain.contains(['{', '}']) {
+        return Err("has a placeholder other than `{model}`");
+    }
+    let uri: Uri = plain.parse().map_err(|_| "is no URL")?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    if scheme != "http" && scheme != "https" {
+        return Err("must begin with http:// or https://");
+    }
+    let authority = uri.authority().ok_or("has no host")?;
+    if authority.as_str().contains('@') {
+        return Err("must not hold credentials; they belong in `api_key`");
+    }
+    if uri.query().is_some() {
+        return Err("must not have a query; it belongs in `query`");
+    }
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority.clone())
+        .path_and_query("/")
+        .build()
+        .map_err(|_| "is no URL")
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+fn query(parameters: &IndexMap<String, String>) -> Option<String> {
+    let mut text = String::new();
+    for (key, value) in parameters {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        encode(&mut text, key);
+        text.push('=');
+        encode(&mut text, value);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn encode(text: &mut String, raw: &str) {
+    for byte in raw.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+}
+
+fn headers(
+    cx: &mut Context<'_, '_>,
+    provider: &str,
+    headers: &IndexMap<String, String>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut compiled = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let at = at!["providers", provider, "headers", name.as_str()];
+        let parsed = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        );
+        match parsed {
+            (Err(_), _) => cx.error(at, format!("`{name}` is no name of a header")),
+            (_, Err(_)) => cx.error(at, "holds characters that no header can carry"),
+            (Ok(header), _) if header == http::header::AUTHORIZATION => {
+                cx.error_hint(at, "credentials do not belong here", "use `api_key`");
+            }
+            (Ok(header), _) if OWN_HEADERS.contains(&header.as_str()) => {
+                cx.error(at, format!("the proxy sets `{header}` itself"));
+            }
+            (Ok(header), Ok(value)) => compiled.push((header, value)),
+        }
+    }
+    compiled
+}
+
+fn warn_clear_text(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) {
+    let Some(base_url) = provider.base_url.as_deref() else {
+        return;
+    };
+    let host = parse_base(base_url)
+        .ok()
+        .and_then(|uri| uri.host().map(ToOwned::to_owned))
+        .unwrap_or_default();
+    let local = ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str());
+    if base_url.starts_with("http://") && provider.api_key.is_some() && !local {
+        cx.warn(
+            at!["providers", name, "base_url"],
+            "the key goes over the network in clear text",
+            "use https://",
+        );
+    }
+}

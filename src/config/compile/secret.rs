@@ -1,0 +1,143 @@
+//! Secrets: `${VARIABLE}` and `file:/path`, only where a secret belongs, never shown.
+
+use secrecy::SecretString;
+
+use super::{Context, at};
+use crate::config::diagnostic::Severity;
+use crate::config::findings::Findings;
+use crate::config::schema::SecretText;
+use crate::config::tree::{Node, Step, Value, render_path};
+
+/// Keys whose values are secrets.
+const SECRET_KEYS: [&str; 2] = ["api_key", "admin_token"];
+
+/// What became of a secret.
+pub enum Resolved {
+    /// It is there.
+    Ready(SecretString),
+    /// Its variable is unset or its file cannot be read; already reported as a warning.
+    Missing,
+    /// It is wrong; already reported as an error.
+    Wrong,
+}
+
+/// The text of a secret at this path. `consequence`: what happens without it.
+pub fn resolve(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    secret: &SecretText,
+    consequence: &str,
+) -> Resolved {
+    let text = secret.0.trim();
+    let found = if let Some(reference) = text.strip_prefix("${") {
+        let Some(variable) = reference.strip_suffix('}').filter(|name| is_variable(name)) else {
+            cx.error(
+                at,
+                "a reference must be the whole value, as `${VARIABLE}`: letters, digits and `_`",
+            );
+            return Resolved::Wrong;
+        };
+        let value = (cx.env)(variable).filter(|value| !value.trim().is_empty());
+        if value.is_none() {
+            cx.warn(
+                at,
+                format!("the variable `{variable}` is not set: {consequence}"),
+                format!("set it, or remove this entry: export {variable}=…"),
+            );
+        }
+        value
+    } else if let Some(file) = text.strip_prefix("file:") {
+        match std::fs::read_to_string(file) {
+            Ok(value) if !value.trim().is_empty() => Some(value),
+            Ok(_) => {
+                cx.warn(
+                    at,
+                    format!("the file `{file}` is empty: {consequence}"),
+                    "fill it",
+                );
+                None
+            }
+            Err(error) => {
+                let message = format!("the file `{file}` cannot be read ({error}): {consequence}");
+                cx.warn(at, message, "check its path and permissions");
+                None
+            }
+        }
+    } else {
+        cx.warn(
+            at,
+            "a secret in plain text; this file is meant to be shared",
+            "write `${VARIABLE}` or `file:/path` instead",
+        );
+        Some(text.to_owned())
+    };
+    let Some(value) = found else {
+        return Resolved::Missing;
+    };
+    let value = value.trim();
+    if value.bytes().any(|byte| byte < 0x20 || byte >= 0x7f) {
+        cx.error(at, "the secret holds characters that no header can carry");
+        return Resolved::Wrong;
+    }
+    Resolved::Ready(SecretString::from(value.to_owned()))
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// References outside of secrets are errors: a routing file must mean the same everywhere.
+pub fn check_references(root: &Node, findings: &mut Findings<'_>) {
+    let mut path = Vec::new();
+    walk(root, &mut path, findings);
+}
+
+fn walk<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, findings: &mut Findings<'_>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                let secret = SECRET_KEYS.contains(&entry.key.as_str());
+                if secret && matches!(entry.value.value, Value::Scalar(_)) {
+                    continue;
+                }
+                path.push(Step::from(entry.key.as_str()));
+                walk(&entry.value, path, findings);
+                path.pop();
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(Step::from(index));
+                walk(item, path, findings);
+                path.pop();
+            }
+        }
+        Value::Scalar(scalar) if holds_reference(&scalar.text) => findings.add(
+            Severity::Error,
+            (node.at, render_path(path)),
+            "`${…}` stands only for secrets: in `api_key` and `admin_token`",
+            Some("write the value itself, or template the file before it gets here".to_owned()),
+        ),
+        Value::Scalar(_) => {}
+    }
+}
+
+fn holds_reference(text: &str) -> bool {
+    text.match_indices("${").any(|(at, _)| {
+        let rest = &text[at + 2..];
+        rest.find('}').is_some_and(|end| is_variable(&rest[..end]))
+    })
+}
+
+/// The admin listener's secret.
+pub fn admin(cx: &mut Context<'_, '_>, secret: Option<&SecretText>) -> Option<SecretString> {
+    let consequence = "the admin listener answers on loopback only";
+    match resolve(cx, at!["server", "admin_token"], secret?, consequence) {
+        Resolved::Ready(secret) => Some(secret),
+        Resolved::Missing | Resolved::Wrong => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! `providers`
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{LimitsConfig, SecretText};
+
+/// An API account: a dialect spoken at an address with credentials. Either `base_url` or `simulated`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// The wire format that it speaks.
+    #[serde(default)]
+    pub dialect: DialectConfig,
+    /// Base of the API, as `https://api.openai.com/v1`; the endpoint's path is appended. `{model}`
+    /// stands for the upstream's model name, as in Azure's
+    /// `https://RESOURCE.openai.azure.com/openai/deployments/{model}`.
+    pub base_url: Option<String>,
+    /// The account's key, as `${VARIABLE}` or `file:/path`. A provider whose variable is unset is
+    /// switched off with a warning. Leave it out for hosts that need none.
+    pub api_key: Option<SecretText>,
+    /// Name of the header that carries the key; `authorization: Bearer` when not set. Azure: `api-key`.
+    pub auth_header: Option<String>,
+    /// Headers to add to every request to this provider. Not for secrets: those go into `api_key`.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// Query parameters to add to every request, as `api-version: 2025-04-01-preview`.
+    #[serde(default)]
+    pub query: IndexMap<String, String>,
+    /// PEM file with extra root certificates, for private hosts.
+    pub ca_file: Option<String>,
+    /// Limits of the account, over all its models.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Known deviations from the dialect.
+    #[serde(default)]
+    pub quirks: Vec<QuirkConfig>,
+    /// Answers by itself instead of calling anybody: for demonstrations, staging and tests.
+    pub simulated: Option<SimulatedConfig>,
+}
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DialectConfig {
+    /// OpenAI's Chat Completions, with its completions and embeddings; most providers offer it beside
+    /// their own.
+    #[default]
+    OpenaiChat,
+}
+
+/// A deviation from the dialect.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QuirkConfig {
+    /// Refuses `stream_options`: it is not sent, and a stream's usage is estimated unless it comes by
+    /// itself.
+    NoStreamOptions,
+}
+
+/// How a simulated provider behaves. The same seed gives the same answers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimulatedConfig {
+    /// Seed of its answers, latencies and errors.
+    pub seed: u64,
+    /// Median time to the first output, milliseconds.
+    #[schemars(range(min = 0, max = 600_000))]
+    pub latency_ms: u64,
+    /// Spread of the latency: standard deviation of its natural logarithm; 0 is constant.
+    #[schemars(range(min = 0, max = 5))]
+    pub latency_sigma: f64,
+    /// Time between two chunks of a stream, milliseconds.
+    #[schemars(range(min = 0, max = 60_000))]
+    pub chunk_gap_ms: u64,
+    /// Share of calls that fail with 503, 0..=1.
+    #[schemars(range(min = 0, max = 1))]
+    pub error_rate: f64,
+    /// Median length of an answer, tokens.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub output_tokens: u32,
+}
+
+impl Default for SimulatedConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            // About what a mid-sized hosted model takes to its first output.
+            latency_ms: 300,
+            // The 99th percentile is then twice the median, as seen with hosted models.
+            latency_sigma: 0.3,
+            // Fifty chunks per second.
+            chunk_gap_ms: 20,
+            error_rate: 0.0,
+            // A short paragraph.
+            output_tokens: 120,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `server`, `state` and `auth`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::SecretText;
+
+/// Listeners, caps, TLS and drain.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address of the data listener, `host:port`. Off loopback it needs `auth: { mode: keys }`, or
+    /// `serve --insecure-open`.
+    pub listen: String,
+    /// Address of the admin listener (metrics, health, dashboard, reload), `host:port`.
+    pub admin_listen: String,
+    /// Largest request body, bytes; a larger one gets 413. The default holds a few images as base64.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub max_body_bytes: u64,
+    /// Most client connections at once; more wait in the accept queue. The default is Envoy's edge
+    /// recommendation.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: u32,
+    /// Most requests in flight; more are shed at once with 503 `overloaded`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_in_flight: u32,
+    /// How long the head of a request may take to arrive, milliseconds. HAProxy's `timeout
+    /// http-request` is the model for the default.
+    #[schemars(range(min = 1, max = 600_000))]
+    pub header_timeout_ms: u64,
+    /// How long the body of a request may take to arrive, milliseconds.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub body_timeout_ms: u64,
+    /// Certificate and key of the data listener; without them it speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Bearer secret of the admin listener, as `${VARIABLE}` or `file:/path`; required when it does
+    /// not listen on loopback.
+    pub admin_token: Option<SecretText>,
+    /// How long streams may run on after SIGTERM, seconds. Keep the orchestrator's grace period above it.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub drain_seconds: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            // Loopback: nothing is open to the network until somebody says so.
+            listen: "127.0.0.1:8080".to_owned(),
+            admin_listen: "127.0.0.1:9090".to_owned(),
+            // A few photographs as base64.
+            max_body_bytes: 32 << 20,
+            // Envoy's edge recommendation for `connection_limit`.
+            max_connections: 10_000,
+            // Streams last a minute, so this is some 70 requests per second; about 100 MiB of state.
+            max_in_flight: 4096,
+            // HAProxy's `timeout http-request`.
+            header_timeout_ms: 10_000,
+            // 32 MiB over a slow uplink.
+            body_timeout_ms: 60_000,
+            tls: None,
+            admin_token: None,
+            // linkerd2-proxy's shutdown grace; most streams are done by then.
+            drain_seconds: 120,
+        }
+    }
+}
+
+/// Certificate and key of the data listener; taken over when the files change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain.
+    pub cert: String,
+    /// PEM file with the private key.
+    pub key: String,
+}
+
+/// Where state is kept.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// `sqlite:PATH` (a file beside the process) or `memory` (nothing survives; for tests and try-outs).
+    pub store: String,
+    /// Where the ledger alone is kept, when not in `store`: `sqlite:PATH` or `memory`.
+    pub ledger: Option<String>,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            // Budgets must survive a restart without any set-up.
+            store: "sqlite:tollgate.db".to_owned(),
+            ledger: None,
+        }
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// `open`: nobody needs a key; for loopback. `keys`: every request carries one of `keys`.
+    pub mode: AuthMode,
+}
+
+/// How callers are known.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Nobody needs a key; everybody is team and app `default`.
+    #[default]
+    Open,
+    /// Every request carries a virtual key as `Authorization: Bearer` or `x-api-key`.
+    Keys,
+}
