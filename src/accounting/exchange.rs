@@ -206,6 +206,9 @@ impl Exchange {
         if self.record.attempts.is_empty() {
             self.record.overhead_us = micros(self.started.elapsed());
         }
+        self.record.attempts_begun += 1;
+        self.record.model = Some(attempt.record.model.clone());
+        self.record.provider = Some(attempt.record.provider.clone());
         self.current = Some(attempt);
     }
 
@@ -250,8 +253,6 @@ impl Exchange {
         record.usage = source;
         record.cost = cost;
         record.latency_us = micros(attempt.started.elapsed());
-        self.record.model = Some(record.model.clone());
-        self.record.provider = Some(record.provider.clone());
         self.record.attempts.push(record);
     }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint, Timeouts};
 use crate::runtime::HttpClient;
 use crate::types::{AttemptFailure, Call, Next, Outcome};
-use crate::wire::dialect::openai_chat::ResponseFacts;
+use crate::wire::facts::ResponseFacts;
 use crate::wire::framing::sse::{SseEvent, SseFramer};
 
 use simulated::{SimulatedAnswer, SimulatedStream};
@@ -37,6 +37,8 @@ pub struct Outbound<'a> {
     pub timeouts: &'a Timeouts,
     /// When the whole request must have its answer's beginning.
     pub deadline: Instant,
+    /// Wall-clock time, for `retry-after` dates.
+    pub unix_ms: i64,
 }
 
 /// What an upstream answered.

@@ -9,7 +9,6 @@ use secrecy::ExposeSecret;
 
 use crate::config::snapshot::{HttpEndpoint, Signer};
 use crate::types::{AttemptFailure, Next, Outcome};
-use crate::wire::dialect::openai_chat::encode;
 
 use super::Outbound;
 
@@ -24,7 +23,8 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 pub fn build(outbound: &Outbound<'_>, endpoint: &HttpEndpoint) -> Result<Request<Full<Bytes>>, AttemptFailure> {
     let call = outbound.call;
     let ask_usage = call.stream.wanted && call.endpoint.generates() && !outbound.provider.quirks.no_stream_options;
-    let body = encode::request(call, &outbound.deployment.upstream_model, ask_usage);
+    let codec = outbound.provider.dialect.codec();
+    let body = codec.encode_request(call, &outbound.deployment.upstream_model, ask_usage);
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(url(endpoint, call.endpoint.path(), &outbound.deployment.upstream_model))

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::UpstreamRefusal;
 use crate::runtime::retry_budget::parse_retry_after;
 use crate::types::{AttemptFailure, Next, Outcome};
-use crate::wire::dialect::openai_chat::{self, ResponseFacts, convert};
+use crate::wire::facts::EventKind;
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 
 use super::{EventSource, Outbound, Reply, StreamReply, WholeReply};
@@ -86,23 +86,24 @@ async fn whole_body(
 
 /// Judges a whole answer of status 200.
 pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, AttemptFailure> {
-    match openai_chat::inspect_response(outbound.call.endpoint, &body) {
-        Ok(facts) if facts.is_error => {
+    match outbound.provider.dialect.codec().inspect_response(outbound.call.endpoint, &body) {
+        Ok(facts) if facts.error.is_some() => {
             Err(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), body))
         }
         Ok(facts) => Ok(WholeReply { body, facts }),
-        Err(error) => Err(nonsense(StatusCode::OK, format!("the answer is none in its dialect: {error}"))),
+        Err(error) => Err(nonsense(StatusCode::OK, error.to_string())),
     }
 }
 
 /// An upstream that answers a streamed request with a whole answer.
 fn whole_as_stream(outbound: &Outbound<'_>, whole: &WholeReply) -> Result<StreamReply, AttemptFailure> {
-    let events = convert::whole_to_stream(&whole.body, true)
+    let codec = outbound.provider.dialect.codec();
+    let events = codec
+        .whole_to_stream(&whole.body, true)
         .ok_or_else(|| nonsense(StatusCode::OK, "the answer cannot be turned into events".to_owned()))?;
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
     let pushed = framer.push(events);
     pushed.map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
-    let _ = outbound;
     Ok(StreamReply { first: Vec::new(), framer, body: EventSource::Spent })
 }
 
@@ -141,21 +142,17 @@ pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<St
     }
 }
 
-/// A stream that opens with an error, or with what is no JSON at all.
+/// A stream that opens with an error, with its end, or with what is not of its dialect.
 fn opening_failure(outbound: &Outbound<'_>, event: &SseEvent) -> Option<AttemptFailure> {
-    let data = event.data()?;
-    if data.as_ref() == b"[DONE]" {
-        return Some(nonsense(StatusCode::OK, "the stream ended without an answer".to_owned()));
-    }
-    match openai_chat::stream::classify_data(&data) {
-        openai_chat::stream::DataKind::Error => {
-            let body = Bytes::copy_from_slice(&data);
-            Some(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), body))
+    let out_of_place = |what: &str| Some(nonsense(StatusCode::OK, format!("the stream begins with {what}")));
+    match outbound.provider.dialect.codec().tap().see(event) {
+        EventKind::Error => {
+            let data = event.data().unwrap_or_default();
+            Some(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), Bytes::copy_from_slice(&data)))
         }
-        openai_chat::stream::DataKind::Malformed => {
-            Some(nonsense(StatusCode::OK, "the stream's first event is no JSON object".to_owned()))
-        }
-        openai_chat::stream::DataKind::Chunk => None,
+        EventKind::Done => out_of_place("its end"),
+        EventKind::Malformed => out_of_place("what is not of its dialect"),
+        EventKind::Content { .. } | EventKind::Usage { .. } | EventKind::Comment | EventKind::Other => None,
     }
 }
 
@@ -169,7 +166,7 @@ fn nonsense(status: StatusCode, message: String) -> AttemptFailure {
 /// An answer that is an error: what kind, and what may follow.
 pub fn refused(outbound: &Outbound<'_>, status: StatusCode, headers: &HeaderMap, body: Bytes) -> AttemptFailure {
     let error = ErrorFacts::read(&body);
-    let retry_after = parse_retry_after(headers, None);
+    let retry_after = parse_retry_after(headers, outbound.unix_ms);
     let mut failure = kind_of(status, &error);
     failure.status = Some(status.as_u16());
     failure.retry_after = retry_after;
@@ -254,6 +251,3 @@ fn kind_of(status: StatusCode, error: &ErrorFacts) -> AttemptFailure {
         }
     }
 }
-
-/// Exposed for the pipeline: facts of an answer that a cache or a template gives.
-pub type Facts = ResponseFacts;

@@ -1,0 +1,177 @@
+//! One attempt: reserve tokens and money, send, and hand the outcome to the exchange.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::accounting::{AttemptEnd, Exchange, OpenAttempt, Verdict};
+use crate::config::snapshot::ProviderEndpoint;
+use crate::gateway::{Active, Gateway};
+use crate::limits;
+use crate::resilience::{Attempts, Try, TryError};
+use crate::types::{
+    AttemptFailure, AttemptRecord, Call, Caller, Features, Next, Outcome, PicoUsd, Tokens, Usage,
+    UsageSource,
+};
+use crate::upstream::{self, Outbound, Reply};
+
+/// Makes the attempts of one request.
+pub(super) struct Attempting<'a> {
+    pub gw: &'a Gateway,
+    pub active: &'a Active,
+    pub caller: &'a Caller,
+    pub call: &'a Call,
+    pub features: &'a Features,
+    pub exchange: &'a mut Exchange,
+}
+
+impl Attempts for Attempting<'_> {
+    type Reply = Reply;
+
+    async fn attempt(&mut self, attempt: Try<'_>) -> Result<Reply, TryError> {
+        let snapshot = &self.active.snapshot;
+        let model = &snapshot.models[attempt.candidate.index];
+        let deployment = &model.deployments[attempt.deployment];
+        let provider = &snapshot.providers[deployment.provider];
+        let client = match &provider.endpoint {
+            ProviderEndpoint::Simulated(_) => None,
+            ProviderEndpoint::Http(endpoint) => {
+                let client = self.gw.clients.get(endpoint.ca_file.as_deref(), snapshot.resilience.timeouts.connect);
+                Some(client.map_err(|error| {
+                    TryError::Failed(AttemptFailure::unsent(Outcome::Internal, Next::Fallback, error.to_string()))
+                })?)
+            }
+        };
+        self.reserve(&attempt, model, deployment, provider)?;
+        let outbound = Outbound {
+            call: self.call,
+            model,
+            deployment,
+            provider,
+            timeouts: &snapshot.resilience.timeouts,
+            deadline: attempt.deadline,
+            unix_ms: self.gw.clock.unix_ms(),
+        };
+        match upstream::send(outbound, client.as_ref()).await {
+            Ok(reply) => {
+                self.answered(&reply);
+                Ok(reply)
+            }
+            Err(failure) => {
+                self.failed(&failure);
+                Err(TryError::Failed(failure))
+            }
+        }
+    }
+}
+
+impl Attempting<'_> {
+    /// Reserves what the attempt may use at most and opens it on the exchange.
+    fn reserve(
+        &mut self,
+        attempt: &Try<'_>,
+        model: &crate::config::snapshot::Model,
+        deployment: &crate::config::snapshot::Deployment,
+        provider: &crate::config::snapshot::Provider,
+    ) -> Result<(), TryError> {
+        let request = limits::AttemptRequest {
+            caller: self.caller,
+            model,
+            provider,
+            tokens: self.features.input_tokens.saturating_add(self.expected_output()),
+            money: attempt.candidate.worst_case,
+        };
+        let reservation = limits::reserve_attempt(&self.gw.limiters, &self.gw.budgets, &self.active.snapshot, &request)
+            .map_err(|error| {
+                super::observing::limited(self.gw, &error);
+                TryError::Refused(error)
+            })?;
+        let record = AttemptRecord {
+            attempt: u32::try_from(self.exchange.record.attempts.len()).unwrap_or(u32::MAX).saturating_add(1),
+            started_at_ms: self.gw.clock.unix_ms(),
+            model: model.id.clone(),
+            provider: provider.id.clone(),
+            deployment: deployment.id.clone(),
+            response_model: None,
+            outcome: Outcome::Cancelled,
+            status: None,
+            tokens: Tokens::default(),
+            usage: UsageSource::None,
+            cost: PicoUsd::ZERO,
+            price: model.price,
+            latency_us: 0,
+            ttft_us: None,
+        };
+        self.exchange.begin_attempt(OpenAttempt {
+            record,
+            started: Instant::now(),
+            price: model.price,
+            input_tokens: self.features.input_tokens,
+            reservation,
+            breaker: self.active.snapshot.resilience.breaker,
+            outstanding: attempt.state.begin(),
+            sent: true,
+            output_bytes: 0,
+            usage: None,
+            pass: None,
+        });
+        Ok(())
+    }
+
+    fn expected_output(&self) -> u64 {
+        self.features.output_tokens_estimate.saturating_mul(u64::from(self.call.choices))
+    }
+
+    fn answered(&mut self, reply: &Reply) {
+        let whole_latency = self.exchange.started().elapsed();
+        let Some(open) = self.exchange.attempt_mut() else { return };
+        open.record.status = Some(http::StatusCode::OK.as_u16());
+        match reply {
+            Reply::Stream(_) => {
+                let ttft = open.started.elapsed();
+                open.record.ttft_us = Some(u64::try_from(ttft.as_micros()).unwrap_or(u64::MAX));
+                let since_head = u64::try_from(whole_latency.as_micros()).unwrap_or(u64::MAX);
+                self.exchange.record.ttft_us = Some(since_head);
+            }
+            Reply::Whole(whole) => {
+                open.output_bytes = whole.facts.output_bytes;
+                open.usage = whole
+                    .facts
+                    .usage
+                    .and_then(|report| report.tokens)
+                    .map(|tokens| Usage { tokens, reported: true });
+                open.record.response_model.clone_from(&whole.facts.model);
+                let latency = open.started.elapsed();
+                let outcome = if whole.facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
+                let end = AttemptEnd { outcome, estimate: true, verdict: Verdict::Success(latency) };
+                self.exchange.close_attempt(&end);
+            }
+        }
+    }
+
+    fn failed(&mut self, failure: &AttemptFailure) {
+        if let Some(open) = self.exchange.attempt_mut() {
+            open.record.status = failure.status;
+            open.sent = failure.sent;
+            open.usage = failure.usage;
+        }
+        // A refusal with a status is not billed; a request that got no answer at all may be.
+        let estimate = failure.status.is_none();
+        self.exchange.close_attempt(&AttemptEnd {
+            outcome: failure.outcome,
+            estimate,
+            verdict: verdict_of(failure.outcome, failure.retry_after),
+        });
+    }
+}
+
+/// What a failure says about the upstream's health.
+const fn verdict_of(outcome: Outcome, retry_after: Option<Duration>) -> Verdict {
+    match outcome {
+        Outcome::RateLimited => Verdict::RateLimited(retry_after),
+        Outcome::UpstreamError | Outcome::Timeout | Outcome::Connect | Outcome::StreamBroken | Outcome::UpstreamAuth => {
+            Verdict::Failure
+        }
+        _ => Verdict::Neutral,
+    }
+}

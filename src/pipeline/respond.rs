@@ -1,0 +1,347 @@
+//! From an answer or an error to the client's response: headers, cost, cache fill, and the last
+//! step of the exchange.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::accounting::{Exchange, StreamBody, StreamParts, StreamTimeouts};
+use crate::classify::Cell;
+use crate::error::ProxyError;
+use crate::gateway::{Active, Gateway};
+use crate::types::{
+    AppId, CacheOutcome, Call, Caller, Endpoint, Features, LevelName, Outcome, PicoUsd, Reason,
+    RequestId, RequestRecord, TaskName, TeamId,
+};
+use crate::upstream::{EventSource, Reply, StreamReply, WholeReply};
+use crate::wire::DialectId;
+use crate::limits;
+
+use super::cached::Fill;
+
+/// The body of every response of the data listener.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// Bytes that are all there.
+    Whole(Bytes),
+    /// A stream that closes its exchange itself.
+    Stream(Box<StreamBody<EventSource>>),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A request's answer before it is put into a response.
+pub(super) enum Answer {
+    /// An upstream answered.
+    Upstream(Box<UpstreamAnswer>),
+    /// A cache, a template or a rule answered.
+    Canned(CannedAnswer),
+}
+
+/// An upstream's answer and what is needed to pass it on.
+pub(super) struct UpstreamAnswer {
+    reply: Reply,
+    call: Call,
+    caller: Caller,
+    fill: Fill,
+    deadline: Instant,
+}
+
+/// An answer that no upstream gave.
+pub(super) struct CannedAnswer {
+    /// The bytes in the form that the client asked for.
+    pub body: Bytes,
+    /// True for server-sent events.
+    pub events: bool,
+    /// Age, for `age`, when it comes from the cache.
+    pub age_seconds: Option<u64>,
+    /// Who answered, for the rate-limit headers.
+    pub caller: Caller,
+}
+
+impl Answer {
+    /// An upstream's answer.
+    pub(super) fn upstream(reply: Reply, call: Call, caller: Caller, fill: Fill, deadline: Instant) -> Self {
+        Self::Upstream(Box::new(UpstreamAnswer { reply, call, caller, fill, deadline }))
+    }
+
+    /// Turns the answer into a response; the exchange closes here or with the stream.
+    pub(super) fn into_response(self, gw: &Arc<Gateway>, active: &Arc<Active>, exchange: Exchange) -> Response<ReplyBody> {
+        match self {
+            Self::Canned(canned) => canned_response(gw, active, canned, exchange),
+            Self::Upstream(answer) => {
+                let UpstreamAnswer { reply, call, caller, fill, deadline } = *answer;
+                match reply {
+                    Reply::Whole(whole) => whole_response(gw, active, whole, &caller, fill, exchange),
+                    Reply::Stream(stream) => {
+                        stream_response(gw, active, StreamInput { stream, call, caller, fill, deadline }, exchange)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn whole_response(
+    gw: &Gateway,
+    active: &Active,
+    whole: WholeReply,
+    caller: &Caller,
+    fill: Fill,
+    exchange: Exchange,
+) -> Response<ReplyBody> {
+    let outcome = if whole.facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
+    fill.whole(gw, &whole, &exchange.record);
+    let cost = exchange.cost_so_far();
+    let body = DialectId::OpenaiChat.codec().insert_cost(whole.body, &whole.facts, cost);
+    let mut headers = common_headers(&exchange.record);
+    put(&mut headers, COST, &cost.to_string());
+    limits::rate_headers(&gw.limiters, &active.snapshot, caller, &mut headers);
+    headers.insert(CONTENT_TYPE, JSON);
+    exchange.close(outcome, StatusCode::OK.as_u16());
+    response(StatusCode::OK, headers, ReplyBody::Whole(body))
+}
+
+struct StreamInput {
+    stream: StreamReply,
+    call: Call,
+    caller: Caller,
+    fill: Fill,
+    deadline: Instant,
+}
+
+fn stream_response(gw: &Arc<Gateway>, active: &Active, input: StreamInput, exchange: Exchange) -> Response<ReplyBody> {
+    let mut headers = common_headers(&exchange.record);
+    limits::rate_headers(&gw.limiters, &active.snapshot, &input.caller, &mut headers);
+    event_headers(&mut headers);
+    let record_events = input.fill.stream(gw, &exchange.record);
+    let body = StreamBody::new(StreamParts {
+        dialect: DialectId::OpenaiChat,
+        exchange,
+        first: input.stream.first,
+        framer: input.stream.framer,
+        source: input.stream.body,
+        include_usage: input.call.stream.include_usage,
+        timeouts: StreamTimeouts { idle: active.snapshot.resilience.timeouts.idle, deadline: input.deadline },
+        abort: gw.abort_streams.clone().cancelled_owned(),
+        record_events,
+    });
+    response(StatusCode::OK, headers, ReplyBody::Stream(Box::new(body)))
+}
+
+fn canned_response(gw: &Gateway, active: &Active, canned: CannedAnswer, exchange: Exchange) -> Response<ReplyBody> {
+    let mut headers = common_headers(&exchange.record);
+    // What failed attempts cost before a rule or a stale answer stood in is still this request's.
+    put(&mut headers, COST, &exchange.cost_so_far().to_string());
+    limits::rate_headers(&gw.limiters, &active.snapshot, &canned.caller, &mut headers);
+    if let Some(age) = canned.age_seconds {
+        headers.insert(http::header::AGE, HeaderValue::from(age));
+    }
+    if canned.events {
+        event_headers(&mut headers);
+    } else {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    exchange.close(Outcome::Ok, StatusCode::OK.as_u16());
+    response(StatusCode::OK, headers, ReplyBody::Whole(canned.body))
+}
+
+/// An error that ends a model request.
+pub(super) fn failure(error: &ProxyError, exchange: Exchange) -> Response<ReplyBody> {
+    let mut headers = common_headers(&exchange.record);
+    if !exchange.record.attempts.is_empty() {
+        put(&mut headers, COST, &exchange.cost_so_far().to_string());
+    }
+    exchange.close_with(error);
+    error_response(error, headers)
+}
+
+/// An error outside a model request.
+pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::new();
+    put(&mut headers, REQUEST_ID, request_id.as_str());
+    error_response(error, headers)
+}
+
+fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyBody> {
+    let row = error.presentation();
+    if let Some(after) = error.retry_after {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    let should_retry = error.should_retry.unwrap_or(row.retryable);
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static(if should_retry { "true" } else { "false" }));
+    headers.insert(CONTENT_TYPE, JSON);
+    let (status, body) = match &error.upstream {
+        Some(refusal) => (refusal.status, refusal.body.clone()),
+        None => (row.status, DialectId::OpenaiChat.codec().encode_error(error)),
+    };
+    response(status, headers, ReplyBody::Whole(body))
+}
+
+/// A JSON answer outside a model request.
+pub(super) fn json(status: StatusCode, body: Bytes, request_id: &RequestId) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::new();
+    put(&mut headers, REQUEST_ID, request_id.as_str());
+    headers.insert(CONTENT_TYPE, JSON);
+    response(status, headers, ReplyBody::Whole(body))
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
+const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
+const TASK: HeaderName = HeaderName::from_static("x-tollgate-task");
+const LEVEL: HeaderName = HeaderName::from_static("x-tollgate-level");
+const COMPLEXITY: HeaderName = HeaderName::from_static("x-tollgate-complexity");
+const REASON: HeaderName = HeaderName::from_static("x-tollgate-reason");
+const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
+const COST: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The headers that say which model answered and why.
+fn common_headers(record: &RequestRecord) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(24);
+    put(&mut headers, REQUEST_ID, record.request_id.as_str());
+    let Some(features) = &record.features else { return headers };
+    put(&mut headers, TASK, record.task.as_str());
+    put(&mut headers, LEVEL, record.level.as_str());
+    put(&mut headers, COMPLEXITY, &format!("{:.3}", features.complexity));
+    put(&mut headers, CACHE, record.cache.as_str());
+    if let Some(model) = &record.model {
+        put(&mut headers, MODEL, model.as_str());
+    }
+    if let Some(provider) = &record.provider {
+        put(&mut headers, PROVIDER, provider.as_str());
+    }
+    if let Some(reason) = record.reason {
+        headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(record.attempts_begun));
+    if record.overhead_us > 0 {
+        headers.insert(OVERHEAD, HeaderValue::from(record.overhead_us));
+    }
+    headers
+}
+
+fn event_headers(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx in front of us must not collect events.
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+/// Names come from the configuration and may hold what a header cannot; such a header is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The record of a request of which nothing is known yet.
+pub(super) fn blank_record(gw: &Gateway, active: &Active, endpoint: Endpoint, request_id: RequestId) -> RequestRecord {
+    RequestRecord {
+        request_id,
+        started_at_ms: gw.clock.unix_ms(),
+        config_version: active.snapshot.version.clone(),
+        key: None,
+        team: TeamId::from("none"),
+        app: AppId::from("none"),
+        end_user: None,
+        tags: Vec::new(),
+        endpoint,
+        asked_model: String::new(),
+        stream: false,
+        task: TaskName::from("other"),
+        level: LevelName::from("none"),
+        model: None,
+        provider: None,
+        reason: None,
+        propensity: None,
+        cache: CacheOutcome::Bypass,
+        outcome: Outcome::Cancelled,
+        status: 0,
+        error_code: None,
+        cost: PicoUsd::ZERO,
+        estimated_cost: PicoUsd::ZERO,
+        baseline_cost: None,
+        latency_us: 0,
+        overhead_us: 0,
+        ttft_us: None,
+        features: None,
+        decision: None,
+        attempts_begun: 0,
+        attempts: Vec::new(),
+    }
+}
+
+/// Who asks.
+pub(super) fn attribute(record: &mut RequestRecord, caller: &Caller) {
+    record.key.clone_from(&caller.key);
+    record.team = caller.team.clone();
+    record.app = caller.app.clone();
+}
+
+/// What is asked.
+pub(super) fn describe(record: &mut RequestRecord, call: &Call) {
+    record.asked_model.clone_from(&call.model);
+    record.stream = call.stream.wanted;
+    record.end_user.clone_from(&call.end_user);
+    record.tags = call.directives.tags.iter().chain(&call.metadata).cloned().collect();
+}
+
+/// What the classifier found.
+pub(super) fn classified(record: &mut RequestRecord, task: TaskName, features: Features, cell: &Cell) {
+    record.task = task;
+    record.level = cell.level.clone();
+    record.features = Some(features);
+}
+
+/// Says that another model than the plan's first answered.
+pub(super) fn note_fallback(record: &mut RequestRecord, first: Option<&crate::types::ModelId>) {
+    if record.model.as_ref() != first && record.model.is_some() {
+        record.reason = Some(Reason::Fallback);
+    }
+}
