@@ -200,13 +200,17 @@ impl Exchange {
         self.baseline = price;
     }
 
+    /// How many attempts were begun, the open one included.
+    pub fn attempts(&self) -> usize {
+        self.record.attempts.len() + usize::from(self.current.is_some())
+    }
+
     /// Opens an attempt. An attempt that is still open is closed as cancelled first.
     pub fn begin_attempt(&mut self, attempt: OpenAttempt) {
         self.close_attempt(&ABANDONED);
         if self.record.attempts.is_empty() {
             self.record.overhead_us = micros(self.started.elapsed());
         }
-        self.record.attempts_begun += 1;
         self.record.model = Some(attempt.record.model.clone());
         self.record.provider = Some(attempt.record.provider.clone());
         self.current = Some(attempt);

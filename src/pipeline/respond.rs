@@ -126,7 +126,7 @@ fn whole_response(
     fill.whole(gw, &whole, &exchange.record);
     let cost = exchange.cost_so_far();
     let body = DialectId::OpenaiChat.codec().insert_cost(whole.body, &whole.facts, cost);
-    let mut headers = common_headers(&exchange.record);
+    let mut headers = common_headers(&exchange);
     put(&mut headers, COST, &cost.to_string());
     limits::rate_headers(&gw.limiters, &active.snapshot, caller, &mut headers);
     headers.insert(CONTENT_TYPE, JSON);
@@ -143,7 +143,7 @@ struct StreamInput {
 }
 
 fn stream_response(gw: &Arc<Gateway>, active: &Active, input: StreamInput, exchange: Exchange) -> Response<ReplyBody> {
-    let mut headers = common_headers(&exchange.record);
+    let mut headers = common_headers(&exchange);
     limits::rate_headers(&gw.limiters, &active.snapshot, &input.caller, &mut headers);
     event_headers(&mut headers);
     let record_events = input.fill.stream(gw, &exchange.record);
@@ -162,7 +162,7 @@ fn stream_response(gw: &Arc<Gateway>, active: &Active, input: StreamInput, excha
 }
 
 fn canned_response(gw: &Gateway, active: &Active, canned: CannedAnswer, exchange: Exchange) -> Response<ReplyBody> {
-    let mut headers = common_headers(&exchange.record);
+    let mut headers = common_headers(&exchange);
     // What failed attempts cost before a rule or a stale answer stood in is still this request's.
     put(&mut headers, COST, &exchange.cost_so_far().to_string());
     limits::rate_headers(&gw.limiters, &active.snapshot, &canned.caller, &mut headers);
@@ -180,7 +180,7 @@ fn canned_response(gw: &Gateway, active: &Active, canned: CannedAnswer, exchange
 
 /// An error that ends a model request.
 pub(super) fn failure(error: &ProxyError, exchange: Exchange) -> Response<ReplyBody> {
-    let mut headers = common_headers(&exchange.record);
+    let mut headers = common_headers(&exchange);
     if !exchange.record.attempts.is_empty() {
         put(&mut headers, COST, &exchange.cost_so_far().to_string());
     }
@@ -242,7 +242,8 @@ const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The headers that say which model answered and why.
-fn common_headers(record: &RequestRecord) -> HeaderMap {
+fn common_headers(exchange: &Exchange) -> HeaderMap {
+    let record = &exchange.record;
     let mut headers = HeaderMap::with_capacity(24);
     put(&mut headers, REQUEST_ID, record.request_id.as_str());
     let Some(features) = &record.features else { return headers };
@@ -259,7 +260,7 @@ fn common_headers(record: &RequestRecord) -> HeaderMap {
     if let Some(reason) = record.reason {
         headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     }
-    headers.insert(ATTEMPTS, HeaderValue::from(record.attempts_begun));
+    headers.insert(ATTEMPTS, HeaderValue::from(exchange.attempts()));
     if record.overhead_us > 0 {
         headers.insert(OVERHEAD, HeaderValue::from(record.overhead_us));
     }
@@ -312,7 +313,6 @@ pub(super) fn blank_record(gw: &Gateway, active: &Active, endpoint: Endpoint, re
         ttft_us: None,
         features: None,
         decision: None,
-        attempts_begun: 0,
         attempts: Vec::new(),
     }
 }

@@ -237,8 +237,6 @@ pub struct RequestRecord {
     pub features: Option<Features>,
     /// Candidates and exclusions, as `GET /v1/requests/{id}` shows them (JSON text).
     pub decision: Option<Box<serde_json::value::RawValue>>,
-    /// How many tries were begun, the open one included.
-    pub attempts_begun: u32,
     /// Every try, in order.
     pub attempts: Vec<AttemptRecord>,
 }
