@@ -5,7 +5,7 @@ mod exchange;
 mod stream;
 
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
-pub use stream::{Ending, StreamBody, StreamParts, StreamTimeouts};
+pub use stream::{Recorded, StreamBody, StreamParts, StreamTimeouts};
 
 /// Output bytes of one token where the provider reports nothing: English text averages about four
 /// bytes per token in common tokenizers. The result is always marked as an estimate.

@@ -35,13 +35,14 @@ pub struct StreamTimeouts {
     pub deadline: Instant,
 }
 
-/// How a stream ended, for what the pipeline does afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// In full, and fit to be remembered: not truncated, no tool calls, no error.
-    Storable,
-    /// In any other way.
-    Other,
+/// A stream that is over, for whoever wanted a copy of it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The upstream's events, when the answer is fit to be remembered: complete, not truncated, no
+    /// tool calls, no error, not too large.
+    pub events: Option<Bytes>,
+    /// What it used.
+    pub tokens: Tokens,
 }
 
 /// What a stream body is made of.
@@ -63,7 +64,7 @@ pub struct StreamParts<B> {
     /// Fires at the drain deadline.
     pub abort: WaitForCancellationFutureOwned,
     /// Called at the end with the upstream's events, when somebody wants them.
-    pub record_events: Option<Box<dyn FnOnce(Ending, Bytes) + Send>>,
+    pub record_events: Option<Box<dyn FnOnce(Recorded) + Send>>,
 }
 
 /// A streamed answer on its way to the client.
@@ -88,7 +89,7 @@ pub struct StreamBody<B> {
 /// Keeps a copy of the events for the cache, up to a size.
 struct Recorder {
     events: BytesMut,
-    done: Box<dyn FnOnce(Ending, Bytes) + Send>,
+    done: Box<dyn FnOnce(Recorded) + Send>,
 }
 
 /// Streams above this are not kept for the cache.
@@ -310,12 +311,13 @@ where
     fn close(&mut self, outcome: Outcome, verdict: Verdict) {
         let Some(mut exchange) = self.exchange.take() else { return };
         exchange.close_attempt(&AttemptEnd { outcome, estimate: true, verdict });
+        let tokens = exchange.record.tokens();
         exchange.close(outcome, http::StatusCode::OK.as_u16());
         let facts = self.tap.facts();
         let storable = outcome == Outcome::Ok && !facts.tool_calls && !facts.finish.content_filter;
         if let Some(recorder) = self.recorder.take() {
-            let ending = if storable { Ending::Storable } else { Ending::Other };
-            (recorder.done)(ending, recorder.events.freeze());
+            let events = storable.then(|| recorder.events.freeze());
+            (recorder.done)(Recorded { events, tokens });
         }
     }
 
@@ -323,7 +325,7 @@ where
         let Some(recorder) = &mut self.recorder else { return };
         if recorder.events.len() + event.raw.len() > MAX_RECORDED_BYTES {
             if let Some(recorder) = self.recorder.take() {
-                (recorder.done)(Ending::Other, Bytes::new());
+                (recorder.done)(Recorded { events: None, tokens: Tokens::default() });
             }
             return;
         }
