@@ -213,9 +213,20 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// Overrides the table's `retryable` (`x-should-retry`).
     pub should_retry: Option<bool>,
+    /// Which of our limits refused it: closed words, for the metrics.
+    pub limit: Option<LimitRefusal>,
     /// An upstream's own client error (4xx) to hand on: its status and its error object, which we
     /// parsed and found to be one.
     pub upstream: Option<UpstreamRefusal>,
+}
+
+/// Which of our limits refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitRefusal {
+    /// `global`, `key`, `team`, `provider` or `model`.
+    pub scope: &'static str,
+    /// `requests`, `tokens` or `concurrency`.
+    pub kind: &'static str,
 }
 
 /// An upstream's own refusal of a bad request, in the client's dialect.
@@ -246,6 +257,7 @@ impl ProxyError {
             param: None,
             retry_after: None,
             should_retry: None,
+            limit: None,
             upstream: None,
         }
     }

@@ -78,8 +78,6 @@ pub struct Gateway {
     pub started: Instant,
     /// How the last reload went.
     pub last_reload: Mutex<ReloadStatus>,
-    /// Told about every closed exchange.
-    pub observer: Arc<dyn crate::accounting::Observer>,
     /// True once everything is loaded.
     pub ready: AtomicBool,
 }

@@ -20,7 +20,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use crate::accounting::Exchange;
+use crate::accounting::{Exchange, Observer};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::types::{Endpoint, RequestId};
@@ -31,7 +31,6 @@ use attempting::Attempting;
 use cached::Lookup;
 use respond::Answer;
 
-pub use observing::Closing;
 pub use planning::{decide, explain};
 pub use respond::ReplyBody;
 
@@ -57,7 +56,7 @@ async fn generate(
     request_id: RequestId,
 ) -> Response<ReplyBody> {
     let record = respond::blank_record(gw, active, endpoint, request_id);
-    let mut exchange = Exchange::open(record, started, Arc::clone(&gw.observer));
+    let mut exchange = Exchange::open(record, started, Arc::clone(gw) as Arc<dyn Observer>);
     exchange.count_in_flight(gw.metrics.in_flight());
     match run(gw, active, request, endpoint, &mut exchange).await {
         Ok(answer) => answer.into_response(gw, active, exchange),

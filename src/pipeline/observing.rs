@@ -1,0 +1,68 @@
+//! Who hears of a closed exchange: metrics, latency averages, bandit arms, and the log.
+
+use std::time::Duration;
+
+use crate::accounting::Observer;
+use crate::error::{ErrorKind, ProxyError};
+use crate::gateway::Gateway;
+use crate::learn;
+use crate::runtime::latency::LatencySample;
+use crate::types::{AttemptRecord, RequestRecord};
+
+impl Observer for Gateway {
+    fn closed(&self, record: &RequestRecord) {
+        self.metrics.request_closed(record);
+        let now_ms = self.clock.unix_ms();
+        for attempt in &record.attempts {
+            observe_latency(self, attempt, now_ms);
+        }
+        learn::observe_outcome(&self.arms, &self.active.load().snapshot, record, now_ms);
+        log(record);
+    }
+}
+
+fn observe_latency(gw: &Gateway, attempt: &AttemptRecord, now_ms: i64) {
+    if attempt.outcome.answered() {
+        let sample = LatencySample {
+            ttft: attempt.ttft_us.map(Duration::from_micros),
+            total: Duration::from_micros(attempt.latency_us),
+            output_tokens: attempt.tokens.all_output(),
+        };
+        gw.latencies.observe(&attempt.model, sample, now_ms);
+    } else if attempt.outcome != crate::types::Outcome::Cancelled {
+        gw.latencies.observe_failure(&attempt.model, now_ms);
+    }
+}
+
+/// One structured line per request. At `info`, because it is what on-call greps for; filter the
+/// target `tollgate::request` to silence it. Never holds text of a prompt.
+fn log(record: &RequestRecord) {
+    tracing::info!(
+        target: "tollgate::request",
+        request_id = record.request_id.as_str(),
+        team = record.team.as_str(),
+        app = record.app.as_str(),
+        asked = record.asked_model.as_str(),
+        model = record.model.as_ref().map_or("-", |model| model.as_str()),
+        task = record.task.as_str(),
+        level = record.level.as_str(),
+        reason = record.reason.map_or("-", crate::types::Reason::as_str),
+        cache = record.cache.as_str(),
+        outcome = record.outcome.as_str(),
+        error = record.error_code.as_deref().unwrap_or("-"),
+        status = record.status,
+        attempts = record.attempts.len(),
+        cost_usd = %record.cost,
+        latency_us = record.latency_us,
+        overhead_us = record.overhead_us,
+    );
+}
+
+/// Counts a refusal by one of our limits. The scope is the first word of the error's `param`.
+pub(super) fn limited(gw: &Gateway, error: &ProxyError) {
+    if let Some(refusal) = &error.limit
+        && error.kind == ErrorKind::RateLimitExceeded
+    {
+        gw.metrics.rate_limited(refusal.scope, refusal.kind);
+    }
+}
