@@ -1,0 +1,212 @@
+//! The composition root: the only place that names concrete back ends and puts the rooms together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::{ExactCache, Flights};
+use crate::classify::Classifier;
+use crate::clock::Clock;
+use crate::config::snapshot::LedgerLocation;
+use crate::config::{self, Diagnostic, Snapshot};
+use crate::gateway::{Active, Gateway, ReloadStatus};
+use crate::runtime::arms::Arms;
+use crate::runtime::budgets::{BudgetParams, Budgets};
+use crate::runtime::clients::HttpClients;
+use crate::runtime::deployments::Deployments;
+use crate::runtime::latency::Latencies;
+use crate::runtime::limiter::Limiters;
+use crate::runtime::retry_budget::RetryBudget;
+use crate::runtime::sessions::Sessions;
+use crate::stores::{Ledger, LedgerError, SpendFilter, TimeRange};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::BudgetGauges;
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be opened or read.
+    #[error("the ledger cannot be used: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The metrics clash.
+    #[error("the metrics cannot be defined: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What a gateway is made of, beside its configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Seed of the policies' random choices.
+    pub seed: u64,
+}
+
+/// Puts a gateway together. Reads the ledger, so that budgets go on where they were.
+///
+/// # Errors
+/// When the ledger cannot be opened.
+pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, StartError> {
+    let metrics = Metrics::new()?;
+    let ledger = match &snapshot.state.ledger {
+        LedgerLocation::Memory => Ledger::memory(),
+        LedgerLocation::Sqlite(path) => Ledger::open(path)?,
+    };
+    let ledger = Arc::new(ledger);
+    let budgets = Arc::new(Budgets::new(options.clock.clone()));
+    hydrate(&budgets, &ledger, &snapshot)?;
+    let deployments = Deployments::default();
+    let cache = ExactCache::new(snapshot.cache.exact_max_bytes);
+    let loaded_at_ms = snapshot.loaded_at_ms;
+    let active = bind(snapshot, &deployments);
+    let gateway = Gateway {
+        active: ArcSwap::from_pointee(active),
+        classifier: Classifier::builtin(),
+        limiters: Arc::new(Limiters::new()),
+        budgets,
+        retry_budget: RetryBudget::new(),
+        deployments,
+        arms: Arc::new(Arms::default()),
+        latencies: Arc::new(Latencies::default()),
+        sessions: Sessions::default(),
+        clients: HttpClients::default(),
+        cache,
+        flights: Flights::default(),
+        ledger,
+        metrics,
+        clock: options.clock,
+        seed: options.seed,
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+        abort_streams: CancellationToken::new(),
+        started: Instant::now(),
+        last_reload: Mutex::new(ReloadStatus { at_ms: loaded_at_ms, errors: Vec::new() }),
+        ready: AtomicBool::new(true),
+    };
+    gateway.metrics.reloaded(true, seconds(loaded_at_ms));
+    refresh_gauges(&gateway);
+    Ok(Arc::new(gateway))
+}
+
+fn bind(snapshot: Snapshot, deployments: &Deployments) -> Active {
+    let bound = snapshot
+        .models
+        .iter()
+        .map(|model| deployments.bind(model.deployments.iter().map(|deployment| &deployment.id)))
+        .collect();
+    Active { snapshot, bound }
+}
+
+/// Tells budgets what the ledger already has of their present periods.
+fn hydrate(budgets: &Budgets, ledger: &Ledger, snapshot: &Snapshot) -> Result<(), LedgerError> {
+    budgets.apply(Arc::clone(&snapshot.budgets), &|params: &BudgetParams, from_ms: i64| {
+        let matches = &params.matches;
+        let filter = SpendFilter {
+            team: matches.team.clone(),
+            app: matches.app.clone(),
+            key: matches.key.clone(),
+            model: matches.model.clone(),
+            provider: matches.provider.clone(),
+        };
+        ledger.spent(&filter, TimeRange::from(from_ms))
+    })
+}
+
+/// Takes over a new text of the configuration, or keeps the last good one and says why. Blocks on
+/// the ledger; requests go on meanwhile.
+///
+/// # Errors
+/// Every problem of the file, all at once.
+pub fn reload(gw: &Gateway, loaded: Result<Snapshot, Vec<Diagnostic>>) -> Result<(), Vec<Diagnostic>> {
+    let at_ms = gw.clock.unix_ms();
+    let taken = loaded.and_then(|snapshot| {
+        hydrate(&gw.budgets, &gw.ledger, &snapshot).map_err(|error| vec![config::Diagnostic::whole_file(&error.to_string())])?;
+        Ok(snapshot)
+    });
+    match taken {
+        Ok(snapshot) => {
+            for warning in &snapshot.warnings {
+                tracing::warn!(%warning, "configuration");
+            }
+            tracing::info!(version = snapshot.version.as_str(), "configuration taken over");
+            gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
+            gw.metrics.forget_gauges();
+            gw.metrics.reloaded(true, seconds(at_ms));
+            *gw.last_reload.lock() = ReloadStatus { at_ms, errors: Vec::new() };
+            refresh_gauges(gw);
+            Ok(())
+        }
+        Err(errors) => {
+            for error in &errors {
+                tracing::error!(%error, "configuration rejected; the last good one stays in force");
+            }
+            gw.metrics.reloaded(false, seconds(at_ms));
+            *gw.last_reload.lock() = ReloadStatus { at_ms, errors: errors.clone() };
+            Err(errors)
+        }
+    }
+}
+
+/// Brings the gauges up to date: breakers, budgets, ledger, learned rewards. Called every second
+/// and before each scrape.
+pub fn refresh_gauges(gw: &Gateway) {
+    let active = gw.active.load();
+    let snapshot = &active.snapshot;
+    let now = Instant::now();
+    for (model, states) in snapshot.models.iter().zip(&active.bound) {
+        let best = states.iter().map(|state| breaker_level(state.breaker.state(now, &snapshot.resilience.breaker))).min();
+        gw.metrics.breaker(model.id.as_str(), best.unwrap_or(0));
+    }
+    for view in gw.budgets.view() {
+        let gauges = BudgetGauges {
+            limit: view.limit,
+            spent: view.spent,
+            reserved: view.reserved,
+            shadow_price: view.shadow_price,
+        };
+        gw.metrics.budget(view.id.as_str(), &gauges);
+    }
+    for arm in gw.arms.means(&snapshot.select.learn, gw.clock.unix_ms()) {
+        gw.metrics.reward(arm.key.task.as_str(), arm.key.level.as_str(), arm.key.model.as_str(), arm.mean);
+    }
+    gw.metrics.ledger_lag(gw.ledger.lag());
+}
+
+/// Logs and counts thresholds of budgets that were crossed since the last call.
+pub fn announce_alerts(gw: &Gateway) {
+    for alert in gw.budgets.take_alerts() {
+        gw.metrics.budget_alerted(alert.budget.as_str(), alert.threshold);
+        tracing::warn!(
+            budget = alert.budget.as_str(),
+            threshold = alert.threshold,
+            spent_usd = %alert.spent,
+            limit_usd = %alert.limit,
+            "a budget crossed a threshold"
+        );
+    }
+}
+
+const fn breaker_level(state: crate::runtime::breaker::BreakerState) -> i64 {
+    use crate::runtime::breaker::BreakerState;
+    match state {
+        BreakerState::Closed => 0,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open { .. } => 2,
+    }
+}
+
+/// Marks the gateway as going away: readiness fails at once.
+pub fn begin_drain(gw: &Gateway) {
+    gw.ready.store(false, Ordering::Relaxed);
+    gw.stop.cancel();
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+fn seconds(unix_ms: i64) -> f64 {
+    unix_ms as f64 / 1e3
+}

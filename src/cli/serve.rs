@@ -1,0 +1,354 @@
+//! `tollgate serve`: listeners, signals, hot reload, drain.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::task::TaskTracker;
+
+use crate::admin::Admin;
+use crate::bootstrap::{self, Options};
+use crate::clock::Clock;
+use crate::config::reload::{ReloadCause, Trigger, Watcher};
+use crate::config::snapshot::{AuthParams, ProviderEndpoint};
+use crate::config::{self, Snapshot};
+use crate::gateway::Gateway;
+use crate::pipeline::{self, ReplyBody};
+use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity};
+use crate::telemetry;
+
+/// Options of `serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The routing file [default: routes.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data listener, overriding `server.listen`
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Admin listener, overriding `server.admin_listen`
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// Allow `auth: open` on an address that others can reach
+    #[arg(long)]
+    pub insecure_open: bool,
+}
+
+/// Work failed.
+const FAILED: u8 = 1;
+/// The input or configuration is wrong.
+const WRONG_INPUT: u8 = 2;
+/// How often gauges, alerts and certificates are looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Runs the proxy until SIGTERM or Ctrl-C.
+pub fn run(args: &Args) -> ExitCode {
+    telemetry::logging::init();
+    let source = match Source::find(args.config.clone()) {
+        Ok(source) => source,
+        Err(message) => return complain(&message, WRONG_INPUT),
+    };
+    let snapshot = match source.load(Clock::system().unix_ms()) {
+        Ok(snapshot) => snapshot,
+        Err(diagnostics) => {
+            super::check::print_diagnostics(&diagnostics);
+            return ExitCode::from(WRONG_INPUT);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start the runtime: {error}"), FAILED),
+    };
+    let served = runtime.block_on(serve(args, source, snapshot));
+    // Blocking threads of the watcher must not hold the exit.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((message, code)) => complain(&message, code),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the command's own last word, also when the log is filtered")]
+fn complain(message: &str, code: u8) -> ExitCode {
+    eprintln!("tollgate: {message}");
+    ExitCode::from(code)
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file, watched.
+    File(PathBuf),
+    /// The built-in one on simulated providers.
+    Builtin,
+}
+
+/// Keys of the providers in the shipped file: with none of them set, nothing real could be served.
+const PROVIDER_KEYS: &[&str] = &[
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "MISTRAL_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "XAI_API_KEY",
+];
+
+impl Source {
+    /// The file that was named; else `routes.yaml` when a provider's key is there; else built in.
+    ///
+    /// # Errors
+    /// When a key is there but no file.
+    pub fn find(named: Option<PathBuf>) -> Result<Self, String> {
+        if let Some(path) = named {
+            return Ok(Self::File(path));
+        }
+        let has_key = PROVIDER_KEYS.iter().any(|name| std::env::var_os(name).is_some_and(|key| !key.is_empty()));
+        let default = PathBuf::from("routes.yaml");
+        match (has_key, default.exists()) {
+            (true, true) => Ok(Self::File(default)),
+            (true, false) => Err("there is no routes.yaml here; name one with --config".to_owned()),
+            (false, _) => Ok(Self::Builtin),
+        }
+    }
+
+    /// Loads and compiles it.
+    ///
+    /// # Errors
+    /// Every problem of the file.
+    pub fn load(&self, now_ms: i64) -> Result<Snapshot, Vec<config::Diagnostic>> {
+        match self {
+            Self::File(path) => config::load_file(path, now_ms),
+            Self::Builtin => config::builtin::load(now_ms),
+        }
+    }
+}
+
+async fn serve(args: &Args, source: Source, mut snapshot: Snapshot) -> Result<(), (String, u8)> {
+    if let Some(listen) = &args.listen {
+        snapshot.server.listen.clone_from(listen);
+    }
+    if let Some(listen) = &args.admin_listen {
+        snapshot.server.admin_listen.clone_from(listen);
+    }
+    let data = bind(&snapshot.server.listen).map_err(|message| (message, FAILED))?;
+    let admin = bind(&snapshot.server.admin_listen).map_err(|message| (message, FAILED))?;
+    let addresses = (local(&data)?, local(&admin)?);
+    guard_exposure(args, &snapshot, addresses).map_err(|message| (message, WRONG_INPUT))?;
+    for warning in &snapshot.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let seed = u64::try_from(Clock::system().unix_ms()).unwrap_or(0);
+    let options = Options { clock: Clock::system(), seed };
+    let gw = bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), FAILED))?;
+    announce(&gw, &source, addresses);
+    let running = Running::start(gw, data, admin, Some(source)).map_err(|message| (message, WRONG_INPUT))?;
+    stop_signal().await;
+    running.stop().await;
+    Ok(())
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, (String, u8)> {
+    listener.local_addr().map_err(|error| (format!("cannot read the listener's address: {error}"), FAILED))
+}
+
+/// Binds a listener with a deep accept queue, so that a burst of connections is not refused.
+///
+/// # Errors
+/// When the address is wrong or taken.
+pub fn bind(address: &str) -> Result<TcpListener, String> {
+    use std::net::ToSocketAddrs;
+    const BACKLOG: u32 = 4096;
+    let mut resolved = address.to_socket_addrs().map_err(|error| format!("`{address}` is no address to listen on: {error}"))?;
+    let Some(socket_address) = resolved.next() else {
+        return Err(format!("`{address}` is no address to listen on"));
+    };
+    let socket = if socket_address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let listen = |socket: TcpSocket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(socket_address)?;
+        socket.listen(BACKLOG)
+    };
+    socket.and_then(listen).map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// An open proxy that others can reach would spend the owner's money for strangers.
+fn guard_exposure(args: &Args, snapshot: &Snapshot, addresses: (SocketAddr, SocketAddr)) -> Result<(), String> {
+    let (data, admin) = addresses;
+    if snapshot.auth == AuthParams::Open && !data.ip().is_loopback() && !args.insecure_open {
+        return Err(format!(
+            "auth is open and {data} can be reached by others; use `auth: {{ mode: keys }}`, listen on loopback, or pass --insecure-open"
+        ));
+    }
+    if !admin.ip().is_loopback() && snapshot.server.admin_token.is_none() {
+        return Err(format!(
+            "the admin listener {admin} can be reached by others; set server.admin_token or listen on loopback"
+        ));
+    }
+    Ok(())
+}
+
+fn announce(gw: &Gateway, source: &Source, (data, admin): (SocketAddr, SocketAddr)) {
+    let active = gw.active.load();
+    let providers = &active.snapshot.providers;
+    if providers.iter().filter(|provider| provider.enabled).all(|it| matches!(it.endpoint, ProviderEndpoint::Simulated(_))) {
+        tracing::warn!(
+            "SIMULATED PROVIDERS: no provider key is set, so answers are made up here and cost nothing real; set a key such as OPENAI_API_KEY and name a file with --config"
+        );
+    }
+    let file = match source {
+        Source::File(path) => path.display().to_string(),
+        Source::Builtin => "built in".to_owned(),
+    };
+    tracing::info!(%data, dashboard = %format!("http://{admin}/"), config = %file, version = active.snapshot.version.as_str(), "serving");
+}
+
+/// Serves the data listener.
+#[derive(Debug)]
+struct Data(Arc<Gateway>);
+
+impl Handler for Data {
+    type Body = ReplyBody;
+
+    async fn handle(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        pipeline::handle(&self.0, request).await
+    }
+
+    fn on_panic(&self) -> Response<ReplyBody> {
+        pipeline::on_panic()
+    }
+}
+
+/// A proxy that serves: both listeners, the watcher, the housekeeping.
+pub struct Running {
+    /// What it serves with.
+    pub gateway: Arc<Gateway>,
+    tasks: TaskTracker,
+    admin_stop: tokio_util::sync::CancellationToken,
+    data_done: tokio::sync::watch::Receiver<bool>,
+    _watcher: Option<Watcher>,
+}
+
+impl Running {
+    /// Starts both listeners and everything beside them.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used or the file cannot be watched.
+    pub fn start(
+        gateway: Arc<Gateway>,
+        data: TcpListener,
+        admin: TcpListener,
+        source: Option<Source>,
+    ) -> Result<Self, String> {
+        let tasks = TaskTracker::new();
+        let params = gateway.active.load().snapshot.server.clone();
+        let identity = params.tls.as_ref().map(TlsIdentity::load).transpose().map_err(|error| error.to_string())?.map(Arc::new);
+        let limits = ListenerLimits { max_connections: params.max_connections, header_timeout: params.header_timeout };
+        let shutdown = Shutdown {
+            stop: gateway.stop.clone(),
+            abort_streams: gateway.abort_streams.clone(),
+            drain: params.drain,
+        };
+        let (done, data_done) = tokio::sync::watch::channel(false);
+        let handler = Arc::new(Data(Arc::clone(&gateway)));
+        let serving = server::serve(data, identity.clone(), limits, shutdown, handler);
+        tasks.spawn(async move {
+            serving.await;
+            done.send_replace(true);
+        });
+        let trigger = source.map(|source| reloader(&gateway, source)).transpose()?;
+        let (watcher, trigger) = trigger.unzip();
+        let admin_stop = tokio_util::sync::CancellationToken::new();
+        let admin_shutdown = Shutdown {
+            stop: admin_stop.clone(),
+            abort_streams: admin_stop.clone(),
+            drain: Duration::from_millis(200),
+        };
+        let admin_handler = Arc::new(Admin::new(Arc::clone(&gateway), trigger.clone().flatten()));
+        tasks.spawn(server::serve(admin, None, limits, admin_shutdown, admin_handler));
+        tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
+        if let Some(trigger) = trigger.flatten() {
+            tasks.spawn(reload_on_hangup(Arc::clone(&gateway), trigger));
+        }
+        Ok(Self { gateway, tasks, admin_stop, data_done, _watcher: watcher.flatten() })
+    }
+
+    /// Drains: readiness fails at once, streams run to the deadline, the ledger is flushed, then the
+    /// admin listener goes too.
+    pub async fn stop(mut self) {
+        tracing::info!("draining");
+        bootstrap::begin_drain(&self.gateway);
+        // The sender lives in the serving task; its end counts as done.
+        let _served = self.data_done.wait_for(|done| *done).await;
+        self.gateway.tasks.close();
+        self.gateway.tasks.wait().await;
+        if let Err(error) = self.gateway.ledger.flush().await {
+            tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");
+        }
+        self.admin_stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Watches the file and takes over every save.
+fn reloader(gateway: &Arc<Gateway>, source: Source) -> Result<(Option<Watcher>, Option<Trigger>), String> {
+    let Source::File(path) = source.clone() else { return Ok((None, None)) };
+    let gateway = Arc::clone(gateway);
+    let reload = move |cause: ReloadCause| {
+        tracing::debug!(?cause, "reading the configuration again");
+        bootstrap::reload(&gateway, source.load(gateway.clock.unix_ms()))
+    };
+    let watcher = Watcher::start(&path, reload).map_err(|error| format!("cannot watch {}: {error}", path.display()))?;
+    let trigger = watcher.trigger();
+    Ok((Some(watcher), Some(trigger)))
+}
+
+async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = gw.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        bootstrap::refresh_gauges(&gw);
+        bootstrap::announce_alerts(&gw);
+        let Some(identity) = identity.clone() else { continue };
+        match tokio::task::spawn_blocking(move || identity.refresh()).await {
+            Ok(Ok(true)) => tracing::info!("certificate read again"),
+            Ok(Err(error)) => tracing::error!(%error, "the changed certificate cannot be used; the last one stays in force"),
+            Ok(Ok(false)) | Err(_) => {}
+        }
+    }
+}
+
+async fn reload_on_hangup(gw: Arc<Gateway>, trigger: Trigger) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            () = gw.stop.cancelled() => return,
+            heard = hangups.recv() => if heard.is_none() { return },
+        }
+        trigger.fire(ReloadCause::Signal);
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn stop_signal() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM cannot be listened for");
+            return;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
