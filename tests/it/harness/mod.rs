@@ -1,0 +1,9 @@
+//! What every behaviour test starts from: a proxy, an upstream, a client.
+
+pub mod client;
+pub mod proxy;
+pub mod upstream;
+
+pub use client::{Client, Reply};
+pub use proxy::Proxy;
+pub use upstream::{Received, Script, Step, Upstream};

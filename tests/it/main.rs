@@ -1,0 +1,4 @@
+//! The integration tests: the real proxy on port 0 against a scripted upstream that misbehaves.
+//! One binary; a file per behaviour.
+
+mod harness;
