@@ -13,7 +13,7 @@ use crate::types::{
     CacheOutcome, Call, Caller, ModelId, PicoUsd, ProviderId, Reason, RequestRecord, Role, Tokens,
 };
 use crate::upstream::WholeReply;
-use crate::wire::DialectId;
+use crate::wire::{DialectId, Synthetic};
 use crate::wire::facts::EventKind;
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseFramer};
 use crate::wire::json_text;
@@ -200,12 +200,19 @@ fn from_template(
     gw.metrics.cache_looked_up("template", "hit");
     record.cache = CacheOutcome::HitTemplate;
     record.reason = Some(Reason::Template);
-    Some(canned(caller, call, "template", &expanded.answer))
+    Some(canned(record, caller, call, "template", &expanded.answer))
 }
 
 /// An answer of our own making.
-pub(super) fn canned(caller: &Caller, call: &Call, model: &str, text: &str) -> Answer {
-    let body = DialectId::OpenaiChat.codec().answer(call, model, text);
+pub(super) fn canned(record: &RequestRecord, caller: &Caller, call: &Call, model: &str, text: &str) -> Answer {
+    let synthetic = Synthetic {
+        endpoint: call.endpoint,
+        id: record.request_id.as_str(),
+        created: u64::try_from(record.started_at_ms / 1000).unwrap_or(0),
+        model,
+        text,
+    };
+    let body = DialectId::OpenaiChat.codec().synthetic(&synthetic, &call.stream);
     Answer::Canned(CannedAnswer { body, events: call.stream.wanted, age_seconds: None, caller: caller.clone() })
 }
 

@@ -71,7 +71,7 @@ fn by_rule(stranded: &Stranded<'_>, exchange: &mut Exchange) -> Option<Answer> {
     })?;
     exchange.record.reason = Some(Reason::Template);
     exchange.record.cache = CacheOutcome::HitTemplate;
-    Some(cached::canned(stranded.caller, call, "rule", &rule.answer))
+    Some(cached::canned(&exchange.record, stranded.caller, call, "rule", &rule.answer))
 }
 
 fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {

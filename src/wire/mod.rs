@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::error::ProxyError;
 use crate::types::{Call, Directives, Endpoint};
 
-pub use dialect::{Dialect, Tap};
+pub use dialect::{Dialect, Synthetic, Tap};
 
 macro_rules! dialects {
     ($($(#[$doc:meta])* $id:ident = $name:literal => $codec:expr;)+) => {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts, UsageReport};
 use super::framing::sse::SseEvent;
 use crate::error::ProxyError;
-use crate::types::{Call, Directives, Endpoint, PicoUsd, Tokens};
+use crate::types::{Call, Directives, Endpoint, PicoUsd, StreamRequest, Tokens};
 
 /// What every dialect can do. Stateless; the state of one stream is in its [`Tap`].
 pub trait Dialect: Send + Sync {
@@ -63,6 +63,30 @@ pub trait Dialect: Send + Sync {
 
     /// The end marker, for an upstream that sends none.
     fn done_event(&self) -> Bytes;
+
+    /// A whole answer as the events of a stream; `None` when it is none.
+    fn whole_to_stream(&self, whole: &Bytes, include_usage: bool) -> Option<Bytes>;
+
+    /// A stream's events as a whole answer; `None` when they are incomplete.
+    fn stream_to_whole(&self, events: &Bytes) -> Option<Bytes>;
+
+    /// An answer that no model gave, whole or streamed as asked.
+    fn synthetic(&self, answer: &Synthetic<'_>, stream: &StreamRequest) -> Bytes;
+}
+
+/// What an answer of our own consists of.
+#[derive(Clone, Copy, Debug)]
+pub struct Synthetic<'a> {
+    /// Chat or legacy completions; embeddings cannot be made up.
+    pub endpoint: Endpoint,
+    /// Its id; the request's id serves.
+    pub id: &'a str,
+    /// Now, seconds since the Unix epoch.
+    pub created: u64,
+    /// What `model` says: what answered, such as `template`.
+    pub model: &'a str,
+    /// The text.
+    pub text: &'a str,
 }
 
 /// Looks at the events of one stream, in order.

@@ -20,9 +20,9 @@ use bytes::Bytes;
 pub use self::response::inspect_response;
 pub use crate::wire::facts::ResponseFacts;
 
-use super::{Dialect, Tap};
+use super::{Dialect, Synthetic, Tap};
 use crate::error::ProxyError;
-use crate::types::{Call, Directives, Endpoint, PicoUsd, Tokens};
+use crate::types::{Call, Directives, Endpoint, PicoUsd, StreamRequest, Tokens};
 use crate::wire::facts::{EventKind, NotADialect, StreamFacts, UsageReport};
 use crate::wire::framing::sse::SseEvent;
 
@@ -84,6 +84,18 @@ impl Dialect for OpenaiChat {
 
     fn done_event(&self) -> Bytes {
         stream::done_event()
+    }
+
+    fn whole_to_stream(&self, whole: &Bytes, include_usage: bool) -> Option<Bytes> {
+        convert::whole_to_stream(whole, include_usage)
+    }
+
+    fn stream_to_whole(&self, events: &Bytes) -> Option<Bytes> {
+        convert::stream_to_whole(events)
+    }
+
+    fn synthetic(&self, answer: &Synthetic<'_>, stream: &StreamRequest) -> Bytes {
+        if stream.wanted { answer.stream(stream.include_usage) } else { answer.whole() }
     }
 }
 

@@ -6,21 +6,7 @@ use bytes::Bytes;
 use super::convert::whole_to_stream;
 use super::stream::usage_object;
 use crate::types::{Endpoint, Tokens};
-
-/// What an answer of our own consists of.
-#[derive(Clone, Copy, Debug)]
-pub struct Synthetic<'a> {
-    /// Chat or legacy completions; embeddings cannot be made up.
-    pub endpoint: Endpoint,
-    /// Its id; the request's id serves.
-    pub id: &'a str,
-    /// Now, seconds since the Unix epoch.
-    pub created: u64,
-    /// What `model` says: what answered, such as `template`.
-    pub model: &'a str,
-    /// The text.
-    pub text: &'a str,
-}
+use crate::wire::dialect::Synthetic;
 
 impl Synthetic<'_> {
     /// As a whole answer.
