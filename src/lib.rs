@@ -16,9 +16,11 @@ pub mod stores;
 pub mod telemetry;
 
 // Phases: socket to upstream and back.
+pub mod auth;
 pub mod cache;
 pub mod classify;
 pub mod ingress;
+pub mod limits;
 pub mod resilience;
 
 // Beside the request.

@@ -1,0 +1,69 @@
+//! What an attempt sets aside before it is sent.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::refusal::{budget_exceeded, rate_limited};
+use super::{scopes_of, upstream_scopes};
+use crate::config::Snapshot;
+use crate::config::snapshot::{Model, Provider};
+use crate::error::ProxyError;
+use crate::runtime::AttemptReservation;
+use crate::runtime::budgets::{Budgets, Payer};
+use crate::runtime::limiter::Limiters;
+use crate::types::{Caller, PicoUsd};
+
+/// An attempt that is about to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptRequest<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// The model that is tried.
+    pub model: &'a Model,
+    /// The provider of the deployment that is tried.
+    pub provider: &'a Provider,
+    /// Tokens that it is expected to use, input and output.
+    pub tokens: u64,
+    /// The most that it can cost.
+    pub money: PicoUsd,
+}
+
+/// Sets aside all that the attempt may use: tokens of key, team, provider, model and proxy; money
+/// in every budget that matches; a place at the provider and the model. All or nothing: what can be
+/// given back is taken first, and the request rate, which cannot, last.
+///
+/// # Errors
+/// 429 `rate_limit_exceeded` or `budget_exceeded`. Another candidate may still be served, since it
+/// may cost less, and counts against another provider and model.
+pub fn reserve_attempt(
+    limiters: &Arc<Limiters>,
+    budgets: &Arc<Budgets>,
+    snapshot: &Snapshot,
+    request: &AttemptRequest<'_>,
+) -> Result<AttemptReservation, ProxyError> {
+    let now = Instant::now();
+    let upstream = upstream_scopes(request.model, request.provider);
+    let mut scopes = scopes_of(snapshot, request.caller);
+    scopes.extend(upstream.iter().cloned());
+    let tokens = limiters
+        .reserve_tokens(&scopes, request.tokens, now)
+        .map_err(|limited| rate_limited(&limited))?;
+    let money = budgets
+        .reserve(&payer_of(request), request.money)
+        .map_err(|exhausted| budget_exceeded(&exhausted))?;
+    let permit = limiters
+        .admit(&upstream, now)
+        .map_err(|limited| rate_limited(&limited))?;
+    Ok(AttemptReservation::new(permit, tokens, money))
+}
+
+fn payer_of(request: &AttemptRequest<'_>) -> Payer {
+    Payer {
+        team: request.caller.team.clone(),
+        app: request.caller.app.clone(),
+        key: request.caller.key.clone(),
+        model: request.model.id.clone(),
+        provider: request.provider.id.clone(),
+    }
+}

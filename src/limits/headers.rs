@@ -1,0 +1,34 @@
+//! `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` in OpenAI's form.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::runtime::limiter::{RateStanding, Standing, format_reset};
+
+/// Names of the three headers of a kind: limit, remaining, reset.
+type Names = [HeaderName; 3];
+
+static REQUESTS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static TOKENS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+/// Writes how a caller stands. A kind that is not limited has no headers.
+pub fn write_headers(headers: &mut HeaderMap, standing: &RateStanding) {
+    write(headers, &REQUESTS, standing.requests);
+    write(headers, &TOKENS, standing.tokens);
+}
+
+fn write(headers: &mut HeaderMap, [limit, remaining, reset]: &Names, standing: Option<Standing>) {
+    let Some(standing) = standing else { return };
+    headers.insert(limit, HeaderValue::from(standing.limit));
+    headers.insert(remaining, HeaderValue::from(standing.remaining));
+    if let Ok(value) = HeaderValue::try_from(format_reset(standing.reset)) {
+        headers.insert(reset, value);
+    }
+}

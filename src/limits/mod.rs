@@ -1,0 +1,97 @@
+//! The limits of a request: rate and concurrency once per request, tokens and money once per
+//! attempt. Turns refusals into what the client sees; the state is in `runtime`.
+//!
+//! Per request: the whole proxy, the key, the team. Per attempt: the provider and the model too,
+//! for only then it is known which. A cache hit thus takes from the caller's request rate and from
+//! nothing else.
+
+mod attempt;
+mod headers;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use smallvec::{SmallVec, smallvec};
+use tokio::time::Instant;
+
+use crate::config::Snapshot;
+use crate::config::snapshot::{Model, Provider};
+use crate::error::ProxyError;
+use crate::runtime::limiter::{LimitParams, Limiters, Permit, RateStanding, Scope};
+use crate::types::{Caller, KeyId};
+
+pub use self::attempt::{AttemptRequest, reserve_attempt};
+pub use self::headers::write_headers;
+use self::refusal::rate_limited;
+pub use crate::runtime::AttemptReservation;
+
+/// Scopes with the limits that hold there.
+pub type Scopes = SmallVec<[(Scope, LimitParams); 5]>;
+
+/// What every request of a caller counts against.
+pub fn scopes_of(snapshot: &Snapshot, caller: &Caller) -> Scopes {
+    let mut scopes: Scopes = smallvec![(Scope::Global, snapshot.limits)];
+    if let Some(id) = &caller.key {
+        let key = caller.key_sha256.and_then(|hash| snapshot.keys.get(&hash));
+        let limits = key.map(|key| key.limits).unwrap_or_default();
+        scopes.push((Scope::Key(id.clone()), limits));
+    }
+    let team = snapshot.teams.get(&caller.team);
+    let limits = team.map(|team| team.limits).unwrap_or_default();
+    scopes.push((Scope::Team(caller.team.clone()), limits));
+    scopes
+}
+
+/// What an attempt counts against beside its caller's scopes.
+fn upstream_scopes(model: &Model, provider: &Provider) -> [(Scope, LimitParams); 2] {
+    [
+        (Scope::Provider(provider.id.clone()), provider.limits),
+        (Scope::Model(model.id.clone()), model.limits),
+    ]
+}
+
+/// Admits a request to the proxy, its key and its team. The permit counts as one request in flight
+/// until it is dropped.
+///
+/// # Errors
+/// 429 `rate_limit_exceeded` that names the scope and its limit.
+pub fn admit(
+    limiters: &Arc<Limiters>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+) -> Result<Permit, ProxyError> {
+    let scopes = scopes_of(snapshot, caller);
+    limiters
+        .admit(&scopes, Instant::now())
+        .map_err(|limited| rate_limited(&limited))
+}
+
+/// Whether provider and model would take an attempt now; for choosing candidates. Takes nothing.
+pub fn would_admit(limiters: &Limiters, model: &Model, provider: &Provider) -> bool {
+    let now = Instant::now();
+    let scopes = upstream_scopes(model, provider);
+    scopes
+        .iter()
+        .all(|(scope, limits)| limiters.would_admit(scope, limits, now))
+}
+
+/// How the tightest of a caller's limits stands, for [`write_headers`].
+pub fn standing(limiters: &Limiters, snapshot: &Snapshot, caller: &Caller) -> RateStanding {
+    limiters.standing(&scopes_of(snapshot, caller), Instant::now())
+}
+
+/// After a reload: forgets the state of scopes that the configuration no longer has.
+pub fn forget_removed(limiters: &Limiters, snapshot: &Snapshot) {
+    let keys: FxHashSet<&KeyId> = snapshot.keys.values().map(|key| &key.id).collect();
+    limiters.retain(|scope| match scope {
+        Scope::Global => true,
+        Scope::Key(id) => keys.contains(id),
+        Scope::Team(id) => snapshot.teams.contains_key(id),
+        Scope::Provider(id) => snapshot.providers.iter().any(|provider| provider.id == *id),
+        Scope::Model(id) => snapshot.model_index.contains_key(id),
+    });
+}
