@@ -16,12 +16,14 @@ pub mod stores;
 pub mod telemetry;
 
 // Phases: socket to upstream and back.
+pub mod accounting;
 pub mod auth;
 pub mod cache;
 pub mod classify;
 pub mod ingress;
 pub mod limits;
 pub mod resilience;
+pub mod upstream;
 
 // Beside the request.
 pub mod server;

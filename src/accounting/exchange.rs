@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::ProxyError;
-use crate::runtime::budgets::Reservation;
 use crate::runtime::breaker::{BreakerPass, CallVerdict};
 use crate::runtime::deployments::Outstanding;
-use crate::runtime::limiter::{Permit, TokenReservation};
+use crate::runtime::limiter::Permit;
+use crate::runtime::reservation::AttemptReservation;
 use crate::runtime::BreakerParams;
 use crate::stores::Slot;
 use crate::types::{
@@ -78,10 +78,8 @@ pub struct OpenAttempt {
     pub price: Price,
     /// The expected input, to bill by when the provider reports nothing.
     pub input_tokens: u64,
-    /// Tokens reserved in rate limits.
-    pub limits: Option<TokenReservation>,
-    /// Money reserved in budgets.
-    pub money: Reservation,
+    /// Tokens and money that are set aside for it.
+    pub reservation: AttemptReservation,
     /// The breaker's permission.
     pub pass: BreakerPass,
     /// The breaker's knobs.
@@ -230,13 +228,10 @@ impl Exchange {
     /// Settles the open attempt: its money, its limits, its breaker, its record. No effect when
     /// none is open, so calling it twice settles once.
     pub fn close_attempt(&mut self, end: &AttemptEnd) {
-        let Some(mut attempt) = self.current.take() else { return };
+        let Some(attempt) = self.current.take() else { return };
         let (tokens, source) = attempt.billed(end.estimate);
         let cost = attempt.price.cost(&tokens);
-        attempt.money.settle(cost);
-        if let Some(limits) = attempt.limits.take() {
-            limits.settle(tokens.total());
-        }
+        attempt.reservation.settle(tokens.total(), cost);
         let verdict = match end.verdict {
             Verdict::Success(latency) => CallVerdict::Success { latency },
             Verdict::Failure => CallVerdict::Failure,

@@ -42,14 +42,15 @@ impl Attempts for Attempting<'_> {
                 })?)
             }
         };
-        self.reserve(&attempt, model, deployment, provider)?;
+        let deadline = attempt.deadline;
+        self.reserve(attempt, model, deployment, provider)?;
         let outbound = Outbound {
             call: self.call,
             model,
             deployment,
             provider,
             timeouts: &snapshot.resilience.timeouts,
-            deadline: attempt.deadline,
+            deadline,
             unix_ms: self.gw.clock.unix_ms(),
         };
         match upstream::send(outbound, client.as_ref()).await {
@@ -69,7 +70,7 @@ impl Attempting<'_> {
     /// Reserves what the attempt may use at most and opens it on the exchange.
     fn reserve(
         &mut self,
-        attempt: &Try<'_>,
+        attempt: Try<'_>,
         model: &crate::config::snapshot::Model,
         deployment: &crate::config::snapshot::Deployment,
         provider: &crate::config::snapshot::Provider,
@@ -113,7 +114,7 @@ impl Attempting<'_> {
             sent: true,
             output_bytes: 0,
             usage: None,
-            pass: None,
+            pass: attempt.pass,
         });
         Ok(())
     }
