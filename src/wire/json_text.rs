@@ -213,8 +213,9 @@ fn whole_character_from(raw: &[u8], at: usize) -> usize {
     if at == 0 {
         return 0;
     }
+    let reach = at.saturating_sub(UNICODE_ESCAPE_BYTES - 1)..at;
     let mut at = at;
-    for start in at.saturating_sub(UNICODE_ESCAPE_BYTES - 1)..at {
+    for start in reach {
         let backslashes = raw[..start]
             .iter()
             .rev()

@@ -8,7 +8,12 @@ use smallvec::SmallVec;
 
 /// Replacements in one body, made in any order. Ranges must not overlap; an empty range inserts.
 pub(crate) struct Splices {
-    pieces: SmallVec<[(Range<usize>, Cow<'static, [u8]>); 2]>,
+    pieces: SmallVec<[Piece; 2]>,
+}
+
+struct Piece {
+    range: Range<usize>,
+    with: Cow<'static, [u8]>,
 }
 
 impl Splices {
@@ -20,7 +25,8 @@ impl Splices {
 
     /// Puts `with` where `range` is.
     pub fn replace(&mut self, range: Range<usize>, with: impl Into<Cow<'static, [u8]>>) {
-        self.pieces.push((range, with.into()));
+        let with = with.into();
+        self.pieces.push(Piece { range, with });
     }
 
     /// The body with the replacements: one allocation of the exact size, or `body` itself when
@@ -29,12 +35,12 @@ impl Splices {
         if self.pieces.is_empty() {
             return body.clone();
         }
-        self.pieces.sort_by_key(|(range, _)| range.start);
-        let removed: usize = self.pieces.iter().map(|(range, _)| range.len()).sum();
-        let added: usize = self.pieces.iter().map(|(_, with)| with.len()).sum();
+        self.pieces.sort_by_key(|piece| piece.range.start);
+        let removed: usize = self.pieces.iter().map(|piece| piece.range.len()).sum();
+        let added: usize = self.pieces.iter().map(|piece| piece.with.len()).sum();
         let mut out = Vec::with_capacity((body.len() + added).saturating_sub(removed));
         let mut at = 0;
-        for (range, with) in &self.pieces {
+        for Piece { range, with } in &self.pieces {
             out.extend_from_slice(body.get(at..range.start).unwrap_or_default());
             out.extend_from_slice(with);
             at = range.end;

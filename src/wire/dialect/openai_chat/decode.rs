@@ -256,23 +256,19 @@ impl Draft {
     }
 
     fn member(&mut self, walk: &mut Walk<'_>, member: &Member<'_>) -> Result<(), Fault> {
-        match Known::of(&member.name) {
-            Some(known) => {
-                let bit = 1 << known as u32;
-                if self.seen & bit != 0 {
-                    return Err(Fault::twice(&String::from_utf8_lossy(&member.name)));
-                }
-                self.seen |= bit;
-                self.known(walk, known, member)?;
+        if let Some(known) = Known::of(&member.name) {
+            let bit = 1 << known as u32;
+            if self.seen & bit != 0 {
+                return Err(Fault::twice(&String::from_utf8_lossy(&member.name)));
             }
-            None => {
-                if let Some(meant) = Known::lookalike(&member.name) {
-                    let name = String::from_utf8_lossy(&member.name);
-                    let message = format!("`{name}` is not allowed; write `{meant}`");
-                    return Err(Fault::field(name, message));
-                }
-                walk.skip(member.peek)?;
-            }
+            self.seen |= bit;
+            self.known(walk, known, member)?;
+        } else if let Some(meant) = Known::lookalike(&member.name) {
+            let name = String::from_utf8_lossy(&member.name);
+            let message = format!("`{name}` is not allowed; write `{meant}`");
+            return Err(Fault::field(name, message));
+        } else {
+            walk.skip(member.peek)?;
         }
         self.call.fields.push(Field {
             name: member.name_span,

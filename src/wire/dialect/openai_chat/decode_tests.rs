@@ -428,12 +428,9 @@ fn long_names_are_cut_or_refused() {
         &format!(r#"{{"model":"{long}","messages":[{{"role":"user"}}]}}"#),
         "model",
     );
-    let many: String = (0..17).map(|index| format!(r#""k{index}":"v","#)).collect();
+    let many: Vec<String> = (0..17).map(|index| format!(r#""k{index}":"v""#)).collect();
     check_refused(
-        &with(&format!(
-            r#","metadata":{{{}}}"#,
-            many.trim_end_matches(',')
-        )),
+        &with(&format!(r#","metadata":{{{}}}"#, many.join(","))),
         "metadata",
     );
 }

@@ -43,12 +43,8 @@ fn ask_for_usage(call: &Call, splices: &mut Splices) {
     match first_inside(call, options) {
         // `stream_options` was null.
         None => splices.replace(options.range(), br#"{"include_usage":true}"#.as_slice()),
-        Some((inside, b'}')) => {
-            splices.replace(inside..inside, br#""include_usage":true"#.as_slice())
-        }
-        Some((inside, _)) => {
-            splices.replace(inside..inside, br#""include_usage":true,"#.as_slice())
-        }
+        Some((at, b'}')) => splices.replace(at..at, br#""include_usage":true"#.as_slice()),
+        Some((at, _)) => splices.replace(at..at, br#""include_usage":true,"#.as_slice()),
     }
 }
 

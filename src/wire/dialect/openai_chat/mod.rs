@@ -108,3 +108,6 @@ impl Tap for stream::StreamTap {
         Self::facts(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

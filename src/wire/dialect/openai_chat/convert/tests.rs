@@ -89,10 +89,8 @@ fn usage_is_in_the_stream_only_when_asked_for() {
 }
 
 fn check_assembled(events: &[&str], expect: Option<&str>) {
-    let stream: String = events
-        .iter()
-        .map(|data| format!("data: {data}\n\n"))
-        .collect();
+    let events_of = |data: &&str| format!("data: {data}\n\n");
+    let stream = events.iter().map(events_of).collect::<Vec<_>>().concat();
     let whole = stream_to_whole(&Bytes::from(stream));
     let found = whole.map(|whole| value(&whole)["choices"].clone());
     assert_eq!(

@@ -53,14 +53,13 @@ impl Assembly {
     fn add(&mut self, chunk: &Members<'_>) -> Option<()> {
         for (name, value) in chunk {
             match (name.as_str(), value.get()) {
-                ("error", "null") | ("object" | "obfuscation", _) => {}
+                ("error" | "usage", "null") | ("object" | "obfuscation", _) => {}
                 ("error", _) => return None,
                 ("choices", choices) => {
                     for choice in serde_json::from_str::<Vec<Members<'_>>>(choices).ok()? {
                         self.add_choice(&choice)?;
                     }
                 }
-                ("usage", "null") => {}
                 ("usage", _) => self.usage = Some((*value).to_owned()),
                 (name, _) if !self.head.contains_key(name) => {
                     self.head.insert(name.to_owned(), (*value).to_owned());
@@ -78,7 +77,7 @@ impl Assembly {
         let choice = self.choices.entry(index.unwrap_or(0)).or_default();
         for (name, value) in chunk {
             match (name.as_str(), value.get()) {
-                (_, "null") => {}
+                (_, "null") | ("finish_reason", "\"\"") => {}
                 ("delta", delta) => {
                     for (name, value) in
                         serde_json::from_str::<IndexMap<String, Value>>(delta).ok()?
@@ -93,7 +92,6 @@ impl Assembly {
                         .push_str(&serde_json::from_str::<String>(text).ok()?);
                 }
                 ("logprobs", logprobs) => choice.add_logprobs(logprobs)?,
-                ("finish_reason", "\"\"") => {}
                 ("finish_reason", _) => choice.finish_reason = Some((*value).to_owned()),
                 _ => {}
             }
