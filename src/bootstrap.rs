@@ -85,7 +85,10 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         stop: CancellationToken::new(),
         abort_streams: CancellationToken::new(),
         started: Instant::now(),
-        last_reload: Mutex::new(ReloadStatus { at_ms: loaded_at_ms, errors: Vec::new() }),
+        last_reload: Mutex::new(ReloadStatus {
+            at_ms: loaded_at_ms,
+            errors: Vec::new(),
+        }),
         ready: AtomicBool::new(true),
     };
     gateway.metrics.reloaded(true, seconds(loaded_at_ms));
@@ -104,17 +107,20 @@ fn bind(snapshot: Snapshot, deployments: &Deployments) -> Active {
 
 /// Tells budgets what the ledger already has of their present periods.
 fn hydrate(budgets: &Budgets, ledger: &Ledger, snapshot: &Snapshot) -> Result<(), LedgerError> {
-    budgets.apply(Arc::clone(&snapshot.budgets), &|params: &BudgetParams, from_ms: i64| {
-        let matches = &params.matches;
-        let filter = SpendFilter {
-            team: matches.team.clone(),
-            app: matches.app.clone(),
-            key: matches.key.clone(),
-            model: matches.model.clone(),
-            provider: matches.provider.clone(),
-        };
-        ledger.spent(&filter, TimeRange::from(from_ms))
-    })
+    budgets.apply(
+        Arc::clone(&snapshot.budgets),
+        &|params: &BudgetParams, from_ms: i64| {
+            let matches = &params.matches;
+            let filter = SpendFilter {
+                team: matches.team.clone(),
+                app: matches.app.clone(),
+                key: matches.key.clone(),
+                model: matches.model.clone(),
+                provider: matches.provider.clone(),
+            };
+            ledger.spent(&filter, TimeRange::from(from_ms))
+        },
+    )
 }
 
 /// Takes over a new text of the configuration, or keeps the last good one and says why. Blocks on
@@ -122,10 +128,14 @@ fn hydrate(budgets: &Budgets, ledger: &Ledger, snapshot: &Snapshot) -> Result<()
 ///
 /// # Errors
 /// Every problem of the file, all at once.
-pub fn reload(gw: &Gateway, loaded: Result<Snapshot, Vec<Diagnostic>>) -> Result<(), Vec<Diagnostic>> {
+pub fn reload(
+    gw: &Gateway,
+    loaded: Result<Snapshot, Vec<Diagnostic>>,
+) -> Result<(), Vec<Diagnostic>> {
     let at_ms = gw.clock.unix_ms();
     let taken = loaded.and_then(|snapshot| {
-        hydrate(&gw.budgets, &gw.ledger, &snapshot).map_err(|error| vec![config::Diagnostic::whole_file(&error.to_string())])?;
+        hydrate(&gw.budgets, &gw.ledger, &snapshot)
+            .map_err(|error| vec![config::Diagnostic::whole_file(&error.to_string())])?;
         Ok(snapshot)
     });
     match taken {
@@ -133,11 +143,17 @@ pub fn reload(gw: &Gateway, loaded: Result<Snapshot, Vec<Diagnostic>>) -> Result
             for warning in &snapshot.warnings {
                 tracing::warn!(%warning, "configuration");
             }
-            tracing::info!(version = snapshot.version.as_str(), "configuration taken over");
+            tracing::info!(
+                version = snapshot.version.as_str(),
+                "configuration taken over"
+            );
             gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
             gw.metrics.forget_gauges();
             gw.metrics.reloaded(true, seconds(at_ms));
-            *gw.last_reload.lock() = ReloadStatus { at_ms, errors: Vec::new() };
+            *gw.last_reload.lock() = ReloadStatus {
+                at_ms,
+                errors: Vec::new(),
+            };
             refresh_gauges(gw);
             Ok(())
         }
@@ -146,7 +162,10 @@ pub fn reload(gw: &Gateway, loaded: Result<Snapshot, Vec<Diagnostic>>) -> Result
                 tracing::error!(%error, "configuration rejected; the last good one stays in force");
             }
             gw.metrics.reloaded(false, seconds(at_ms));
-            *gw.last_reload.lock() = ReloadStatus { at_ms, errors: errors.clone() };
+            *gw.last_reload.lock() = ReloadStatus {
+                at_ms,
+                errors: errors.clone(),
+            };
             Err(errors)
         }
     }
@@ -159,7 +178,10 @@ pub fn refresh_gauges(gw: &Gateway) {
     let snapshot = &active.snapshot;
     let now = Instant::now();
     for (model, states) in snapshot.models.iter().zip(&active.bound) {
-        let best = states.iter().map(|state| breaker_level(state.breaker.state(now, &snapshot.resilience.breaker))).min();
+        let best = states
+            .iter()
+            .map(|state| breaker_level(state.breaker.state(now, &snapshot.resilience.breaker)))
+            .min();
         gw.metrics.breaker(model.id.as_str(), best.unwrap_or(0));
     }
     for view in gw.budgets.view() {
@@ -172,7 +194,12 @@ pub fn refresh_gauges(gw: &Gateway) {
         gw.metrics.budget(view.id.as_str(), &gauges);
     }
     for arm in gw.arms.means(&snapshot.select.learn, gw.clock.unix_ms()) {
-        gw.metrics.reward(arm.key.task.as_str(), arm.key.level.as_str(), arm.key.model.as_str(), arm.mean);
+        gw.metrics.reward(
+            arm.key.task.as_str(),
+            arm.key.level.as_str(),
+            arm.key.model.as_str(),
+            arm.mean,
+        );
     }
     gw.metrics.ledger_lag(gw.ledger.lag());
 }
@@ -180,7 +207,8 @@ pub fn refresh_gauges(gw: &Gateway) {
 /// Logs and counts thresholds of budgets that were crossed since the last call.
 pub fn announce_alerts(gw: &Gateway) {
     for alert in gw.budgets.take_alerts() {
-        gw.metrics.budget_alerted(alert.budget.as_str(), alert.threshold);
+        gw.metrics
+            .budget_alerted(alert.budget.as_str(), alert.threshold);
         tracing::warn!(
             budget = alert.budget.as_str(),
             threshold = alert.threshold,
@@ -206,7 +234,10 @@ pub fn begin_drain(gw: &Gateway) {
     gw.stop.cancel();
 }
 
-#[allow(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since the epoch are far below 2^53"
+)]
 fn seconds(unix_ms: i64) -> f64 {
     unix_ms as f64 / 1e3
 }

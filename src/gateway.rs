@@ -100,6 +100,8 @@ impl Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("active", &self.active.load().snapshot.version).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("active", &self.active.load().snapshot.version)
+            .finish_non_exhaustive()
     }
 }

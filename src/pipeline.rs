@@ -14,7 +14,8 @@ mod respond;
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -23,16 +24,19 @@ use tokio::time::Instant;
 use crate::accounting::{Exchange, Observer};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
-use crate::types::{Endpoint, RequestId};
+use crate::resilience::Execution;
+use crate::types::{Call, Endpoint, Features, RequestId};
 use crate::wire::DialectId;
-use crate::{auth, classify, ingress, limits, policy, resilience, wire};
+use crate::{auth, classify, ingress, limits, policy, resilience};
 
 use attempting::Attempting;
 use cached::Lookup;
+use last_resort::Stranded;
+use planning::Question;
 use respond::Answer;
 
-pub use planning::{decide, explain};
-pub use respond::ReplyBody;
+pub use planning::explain;
+pub use respond::{ReplyBody, on_panic};
 
 /// Serves one request of the data listener.
 pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<ReplyBody> {
@@ -40,9 +44,10 @@ pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<R
     let request_id = RequestId::generate();
     let active = gw.active.load_full();
     match ingress::route(request.method(), request.uri().path()) {
-        Ok(ingress::Route::Generate(endpoint)) => generate(gw, &active, request, endpoint, started, request_id).await,
-        Ok(route) => endpoints::serve(gw, &active, request, route, &request_id).await,
-        Err(error) => respond::refusal(&error, &request_id),
+        ingress::Route::Generate(endpoint) => {
+            generate(gw, &active, request, endpoint, started, request_id).await
+        }
+        route => endpoints::serve(gw, &active, request, route, &request_id).await,
     }
 }
 
@@ -77,44 +82,106 @@ async fn run(
 
     let caller = auth::authenticate(snapshot, &head.headers)?;
     respond::attribute(&mut exchange.record, &caller);
-    exchange.enlist(gw.ledger.reserve().map_err(|error| overloaded(&error.to_string()))?);
+    exchange.enlist(
+        gw.ledger
+            .reserve()
+            .map_err(|error| overloaded(&error.to_string()))?,
+    );
     shed_load(gw, active)?;
 
     let directives = ingress::directives(&head.headers)?;
-    let body = ingress::read_body(&head.headers, body, &snapshot.server).await?;
-    let call = wire::decode(DialectId::OpenaiChat, endpoint, body, directives)?;
+    let body = read_body(active, &head.headers, body).await?;
+    let call = DialectId::OpenaiChat
+        .codec()
+        .decode(endpoint, body, directives)?;
     respond::describe(&mut exchange.record, &call);
     let asked = policy::resolve(snapshot, &caller, &call)?;
 
-    let permit = limits::admit(&gw.limiters, snapshot, &caller).inspect_err(|refused| observing::limited(gw, refused))?;
+    let permit = limits::admit(&gw.limiters, snapshot, &caller)
+        .inspect_err(|refused| observing::limited(gw, refused))?;
     exchange.hold(permit);
 
-    let features = classify::timed(&gw.classifier, &call, &gw.metrics);
+    let features = classify(gw, &call);
     let cell = classify::cell_of(snapshot, &call, &features)?;
     respond::classified(&mut exchange.record, &call, &features, &cell);
 
-    let flight = match cached::look_up(gw, active, &caller, &call, exchange).await? {
+    let fill = match cached::look_up(gw, active, &caller, &call, exchange).await? {
         Lookup::Answered(answer) => return Ok(answer),
-        Lookup::Go(flight) => flight,
+        Lookup::Go(fill) => fill,
     };
 
+    let question = Question {
+        caller: &caller,
+        call: &call,
+        features: &features,
+        cell: &cell,
+        asked: &asked,
+    };
     let mut rng = StdRng::seed_from_u64(planning::seed_of(gw.seed, &exchange.record.request_id));
-    let plan = planning::plan_for(gw, active, &caller, &call, &features, &cell, &asked, &mut rng);
+    let plan = planning::decide(gw, active, &question, &mut rng);
     planning::record(gw, &mut exchange.record, &plan);
-    planning::ensure_candidates(gw, active, &caller, &plan)?;
+    planning::ensure_candidates(gw, active, &question, &plan)?;
+    exchange.set_baseline(snapshot.baseline.map(|index| snapshot.models[index].price));
 
-    let execution = resilience::Execution {
+    let execution = Execution {
         snapshot,
         bound: &active.bound,
+        regions: &caller.regions,
         retry_budget: &gw.retry_budget,
         metrics: &gw.metrics,
         deadline: exchange.started() + snapshot.resilience.timeouts.total,
     };
-    let mut attempts = Attempting { gw, active, caller: &caller, call: &call, features: &features, exchange };
+    let mut attempts = Attempting {
+        gw,
+        active,
+        caller: &caller,
+        call: &call,
+        features: &features,
+        exchange,
+    };
     match resilience::execute(&plan, &execution, &mut rng, &mut attempts).await {
-        Ok(reply) => Ok(Answer::upstream(reply, call, caller, flight, execution.deadline)),
-        Err(spent) => last_resort::answer(gw, active, &caller, &call, &features, &plan, spent, exchange, flight),
+        Ok(reply) => {
+            respond::note_fallback(&mut exchange.record, plan.candidates.first());
+            planning::keep_session(gw, &caller, &call, exchange.record.model.as_ref());
+            let deadline = execution.deadline;
+            Ok(Answer::upstream(reply, call, caller, fill, deadline))
+        }
+        Err(spent) => {
+            let stranded = Stranded {
+                gw,
+                active,
+                caller: &caller,
+                call: &call,
+                features: &features,
+                plan: &plan,
+            };
+            last_resort::answer(&stranded, spent, exchange, fill)
+        }
     }
+}
+
+/// Collects the body under the file's cap and deadline.
+async fn read_body(
+    active: &Active,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, ProxyError> {
+    let server = &active.snapshot.server;
+    ingress::collect(
+        headers,
+        body,
+        server.max_body_bytes,
+        Instant::now() + server.body_timeout,
+    )
+    .await
+}
+
+/// Classifies and observes how long it took.
+fn classify(gw: &Gateway, call: &Call) -> Features {
+    let began = std::time::Instant::now();
+    let features = gw.classifier.classify(call);
+    gw.metrics.classified(began.elapsed());
+    features
 }
 
 /// Sheds early, before any work, when more is in flight than the file allows or the drain has begun.
@@ -124,7 +191,9 @@ fn shed_load(gw: &Gateway, active: &Active) -> Result<(), ProxyError> {
     }
     let in_flight = usize::try_from(gw.metrics.in_flight().get()).unwrap_or(0);
     if in_flight > active.snapshot.server.max_in_flight {
-        return Err(overloaded("more requests are in flight than server.max_in_flight"));
+        return Err(overloaded(
+            "more requests are in flight than server.max_in_flight",
+        ));
     }
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::ProxyError;
+use crate::runtime::BreakerParams;
 use crate::runtime::breaker::{BreakerPass, CallVerdict};
 use crate::runtime::deployments::Outstanding;
 use crate::runtime::limiter::Permit;
 use crate::runtime::reservation::AttemptReservation;
-use crate::runtime::BreakerParams;
 use crate::stores::Slot;
 use crate::types::{
     AttemptRecord, Outcome, PicoUsd, Price, RequestRecord, Tokens, Usage, UsageSource,
@@ -45,7 +45,9 @@ impl InFlight {
     /// Counts a request in.
     pub fn enter(gauge: &prometheus::IntGauge) -> Self {
         gauge.inc();
-        Self { gauge: gauge.clone() }
+        Self {
+            gauge: gauge.clone(),
+        }
     }
 }
 
@@ -102,7 +104,11 @@ impl OpenAttempt {
             Some(usage) => (usage.tokens, UsageSource::Estimated),
             None if estimate && self.sent => {
                 let output = super::estimated_tokens(self.output_bytes);
-                let tokens = Tokens { input: self.input_tokens, output, ..Tokens::default() };
+                let tokens = Tokens {
+                    input: self.input_tokens,
+                    output,
+                    ..Tokens::default()
+                };
                 (tokens, UsageSource::Estimated)
             }
             None => (Tokens::default(), UsageSource::None),
@@ -122,7 +128,9 @@ impl OpenAttempt {
 
 impl fmt::Debug for OpenAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAttempt").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("OpenAttempt")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,7 +187,10 @@ impl Exchange {
     /// How long the open attempt took to its first event: what counts for slow calls, since a long
     /// answer is not a slow one.
     pub fn time_to_first_event(&self) -> Duration {
-        let ttft_us = self.current.as_ref().and_then(|attempt| attempt.record.ttft_us);
+        let ttft_us = self
+            .current
+            .as_ref()
+            .and_then(|attempt| attempt.record.ttft_us);
         Duration::from_micros(ttft_us.unwrap_or(0))
     }
 
@@ -221,14 +232,25 @@ impl Exchange {
 
     /// Sum of all attempts so far, the open one included as far as it is known.
     pub fn cost_so_far(&self) -> PicoUsd {
-        let closed: PicoUsd = self.record.attempts.iter().map(|attempt| attempt.cost).sum();
-        closed + self.current.as_ref().map_or(PicoUsd::ZERO, OpenAttempt::cost_so_far)
+        let closed: PicoUsd = self
+            .record
+            .attempts
+            .iter()
+            .map(|attempt| attempt.cost)
+            .sum();
+        closed
+            + self
+                .current
+                .as_ref()
+                .map_or(PicoUsd::ZERO, OpenAttempt::cost_so_far)
     }
 
     /// Settles the open attempt: its money, its limits, its breaker, its record. No effect when
     /// none is open, so calling it twice settles once.
     pub fn close_attempt(&mut self, end: &AttemptEnd) {
-        let Some(attempt) = self.current.take() else { return };
+        let Some(attempt) = self.current.take() else {
+            return;
+        };
         let (tokens, source) = attempt.billed(end.estimate);
         let cost = attempt.price.cost(&tokens);
         attempt.reservation.settle(tokens.total(), cost);
@@ -238,7 +260,10 @@ impl Exchange {
             Verdict::RateLimited(retry_after) => CallVerdict::RateLimited { retry_after },
             Verdict::Neutral => CallVerdict::Neutral,
         };
-        if let Some(transition) = attempt.pass.record(verdict, Instant::now(), &attempt.breaker) {
+        if let Some(transition) = attempt
+            .pass
+            .record(verdict, Instant::now(), &attempt.breaker)
+        {
             tracing::warn!(
                 deployment = attempt.record.deployment.as_str(),
                 from = ?transition.from,
@@ -265,7 +290,10 @@ impl Exchange {
     pub fn close_with(mut self, error: &ProxyError) {
         let row = error.presentation();
         self.record.error_code = Some(row.code.to_owned());
-        let status = error.upstream.as_ref().map_or(row.status, |refusal| refusal.status);
+        let status = error
+            .upstream
+            .as_ref()
+            .map_or(row.status, |refusal| refusal.status);
         self.finish(row.outcome, status.as_u16());
     }
 
@@ -302,8 +330,11 @@ impl Exchange {
 }
 
 /// The client left while an attempt was in flight.
-const ABANDONED: AttemptEnd =
-    AttemptEnd { outcome: Outcome::Cancelled, estimate: true, verdict: Verdict::Neutral };
+const ABANDONED: AttemptEnd = AttemptEnd {
+    outcome: Outcome::Cancelled,
+    estimate: true,
+    verdict: Verdict::Neutral,
+};
 
 /// nginx's status for a client that closed the request; it never goes out.
 pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -316,7 +347,9 @@ impl Drop for Exchange {
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("request_id", &self.record.request_id).finish_non_exhaustive()
+        f.debug_struct("Exchange")
+            .field("request_id", &self.record.request_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -108,8 +108,10 @@ where
         let codec = parts.dialect.codec();
         let now = Instant::now();
         let wake = parts.timeouts.deadline.min(now + parts.timeouts.idle);
-        let recorder =
-            parts.record_events.map(|done| Recorder { events: BytesMut::with_capacity(4096), done });
+        let recorder = parts.record_events.map(|done| Recorder {
+            events: BytesMut::with_capacity(4096),
+            done,
+        });
         let mut body = Self {
             codec,
             endpoint: parts.exchange.record.endpoint,
@@ -136,7 +138,9 @@ where
     fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             while self.exchange.is_some() {
-                let Some(event) = self.framer.next_event() else { break };
+                let Some(event) = self.framer.next_event() else {
+                    break;
+                };
                 self.take(event);
             }
             if let Some(bytes) = self.ready.pop_front() {
@@ -147,7 +151,9 @@ where
             }
             match self.source.as_mut().poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => self.push(frame),
-                Poll::Ready(Some(Err(error))) => self.broken(&format!("the upstream's stream broke off: {error}")),
+                Poll::Ready(Some(Err(error))) => {
+                    self.broken(&format!("the upstream's stream broke off: {error}"))
+                }
                 Poll::Ready(None) => self.source_finished(),
                 Poll::Pending => {
                     if !self.poll_interruptions(context) {
@@ -182,7 +188,12 @@ where
             return self.source_ended;
         }
         if self.abort.as_mut().poll(context).is_ready() {
-            self.fail(ErrorKind::Overloaded, Outcome::StreamBroken, Verdict::Neutral, "the proxy is shutting down");
+            self.fail(
+                ErrorKind::Overloaded,
+                Outcome::StreamBroken,
+                Verdict::Neutral,
+                "the proxy is shutting down",
+            );
             return true;
         }
         if self.timer.as_mut().poll(context).is_pending() {
@@ -191,11 +202,23 @@ where
         let now = Instant::now();
         let idle_at = self.last_chunk + self.timeouts.idle;
         if now >= self.timeouts.deadline {
-            self.fail(ErrorKind::UpstreamTimeout, Outcome::Timeout, Verdict::Neutral, "the request took longer than resilience.timeouts.total_ms");
+            self.fail(
+                ErrorKind::UpstreamTimeout,
+                Outcome::Timeout,
+                Verdict::Neutral,
+                "the request took longer than resilience.timeouts.total_ms",
+            );
         } else if now >= idle_at {
-            self.fail(ErrorKind::UpstreamTimeout, Outcome::Timeout, Verdict::Failure, "the upstream sent nothing for longer than resilience.timeouts.idle_ms");
+            self.fail(
+                ErrorKind::UpstreamTimeout,
+                Outcome::Timeout,
+                Verdict::Failure,
+                "the upstream sent nothing for longer than resilience.timeouts.idle_ms",
+            );
         } else {
-            self.timer.as_mut().reset(idle_at.min(self.timeouts.deadline));
+            self.timer
+                .as_mut()
+                .reset(idle_at.min(self.timeouts.deadline));
         }
         true
     }
@@ -215,7 +238,10 @@ where
                 self.close(Outcome::StreamBroken, Verdict::Failure);
                 self.ready.push_back(event.raw);
             }
-            EventKind::Content { .. } | EventKind::Comment | EventKind::Other | EventKind::Malformed => {
+            EventKind::Content { .. }
+            | EventKind::Comment
+            | EventKind::Other
+            | EventKind::Malformed => {
                 self.ready.push_back(event.raw);
             }
         }
@@ -231,22 +257,32 @@ where
         }
         self.usage_shown = true;
         let cost = self.cost();
-        self.ready.push_back(self.codec.event_with_cost(&event, report, cost));
+        self.ready
+            .push_back(self.codec.event_with_cost(&event, report, cost));
     }
 
     /// The upstream is done: settle and record first, then let the client see the end.
     fn complete(&mut self, marker: Option<SseEvent>) {
         self.note_progress();
         let facts = self.tap.facts();
-        let outcome = if facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
+        let outcome = if facts.finish.truncated {
+            Outcome::Truncated
+        } else {
+            Outcome::Ok
+        };
         let late_usage = (self.include_usage && !self.usage_shown).then(|| {
             let tokens = self.billed_usage();
-            self.codec.usage_event(self.endpoint, self.tap.facts(), &tokens, self.cost())
+            self.codec
+                .usage_event(self.endpoint, self.tap.facts(), &tokens, self.cost())
         });
-        let latency = self.exchange.as_ref().map_or(Duration::ZERO, Exchange::time_to_first_event);
+        let latency = self
+            .exchange
+            .as_ref()
+            .map_or(Duration::ZERO, Exchange::time_to_first_event);
         self.close(outcome, Verdict::Success(latency));
         self.ready.extend(late_usage);
-        self.ready.push_back(marker.map_or_else(|| self.codec.done_event(), |event| event.raw));
+        self.ready
+            .push_back(marker.map_or_else(|| self.codec.done_event(), |event| event.raw));
     }
 
     fn source_finished(&mut self) {
@@ -271,7 +307,12 @@ where
     fn broken(&mut self, why: &str) {
         self.source_ended = true;
         if self.exchange.is_some() {
-            self.fail(ErrorKind::UpstreamError, Outcome::StreamBroken, Verdict::Failure, why);
+            self.fail(
+                ErrorKind::UpstreamError,
+                Outcome::StreamBroken,
+                Verdict::Failure,
+                why,
+            );
         }
     }
 
@@ -291,9 +332,14 @@ where
     /// Tells the open attempt what the tap has seen so far.
     fn note_progress(&mut self) {
         let facts = self.tap.facts();
-        let Some(attempt) = self.exchange.as_mut().and_then(Exchange::attempt_mut) else { return };
+        let Some(attempt) = self.exchange.as_mut().and_then(Exchange::attempt_mut) else {
+            return;
+        };
         attempt.output_bytes = facts.output_bytes;
-        attempt.usage = facts.usage.map(|tokens| Usage { tokens, reported: true });
+        attempt.usage = facts.usage.map(|tokens| Usage {
+            tokens,
+            reported: true,
+        });
         if attempt.record.response_model.is_none() {
             attempt.record.response_model.clone_from(&facts.model);
         }
@@ -301,16 +347,26 @@ where
 
     fn billed_usage(&mut self) -> Tokens {
         let attempt = self.exchange.as_mut().and_then(Exchange::attempt_mut);
-        attempt.map(|attempt| attempt.billed_tokens()).unwrap_or_default()
+        attempt
+            .map(|attempt| attempt.billed_tokens())
+            .unwrap_or_default()
     }
 
     fn cost(&self) -> PicoUsd {
-        self.exchange.as_ref().map_or(PicoUsd::ZERO, Exchange::cost_so_far)
+        self.exchange
+            .as_ref()
+            .map_or(PicoUsd::ZERO, Exchange::cost_so_far)
     }
 
     fn close(&mut self, outcome: Outcome, verdict: Verdict) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.close_attempt(&AttemptEnd { outcome, estimate: true, verdict });
+        let Some(mut exchange) = self.exchange.take() else {
+            return;
+        };
+        exchange.close_attempt(&AttemptEnd {
+            outcome,
+            estimate: true,
+            verdict,
+        });
         let tokens = exchange.record.tokens();
         exchange.close(outcome, http::StatusCode::OK.as_u16());
         let facts = self.tap.facts();
@@ -322,10 +378,15 @@ where
     }
 
     fn record(&mut self, event: &SseEvent) {
-        let Some(recorder) = &mut self.recorder else { return };
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
         if recorder.events.len() + event.raw.len() > MAX_RECORDED_BYTES {
             if let Some(recorder) = self.recorder.take() {
-                (recorder.done)(Recorded { events: None, tokens: Tokens::default() });
+                (recorder.done)(Recorded {
+                    events: None,
+                    tokens: Tokens::default(),
+                });
             }
             return;
         }
@@ -341,14 +402,22 @@ where
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let body = self.get_mut();
         // A panic here would escape the server's net and, on HTTP/2, take its neighbours along.
         let polled = catch_unwind(AssertUnwindSafe(|| body.poll_inner(context)));
         polled
             .unwrap_or_else(|_| {
                 body.source_ended = true;
-                body.fail(ErrorKind::Internal, Outcome::Internal, Verdict::Neutral, "a fault in the proxy");
+                body.fail(
+                    ErrorKind::Internal,
+                    Outcome::Internal,
+                    Verdict::Neutral,
+                    "a fault in the proxy",
+                );
                 Poll::Ready(body.ready.pop_back())
             })
             .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
@@ -363,14 +432,23 @@ impl<B> Drop for StreamBody<B> {
     /// The client left: bill what was seen of the stream.
     fn drop(&mut self) {
         let facts = self.tap.facts();
-        let Some(mut exchange) = self.exchange.take() else { return };
+        let Some(mut exchange) = self.exchange.take() else {
+            return;
+        };
         if let Some(attempt) = exchange.attempt_mut() {
             attempt.output_bytes = facts.output_bytes;
-            attempt.usage = facts.usage.map(|tokens| Usage { tokens, reported: true });
+            attempt.usage = facts.usage.map(|tokens| Usage {
+                tokens,
+                reported: true,
+            });
             attempt.record.response_model.clone_from(&facts.model);
         }
         let latency = exchange.time_to_first_event();
-        let end = AttemptEnd { outcome: Outcome::Cancelled, estimate: true, verdict: Verdict::Success(latency) };
+        let end = AttemptEnd {
+            outcome: Outcome::Cancelled,
+            estimate: true,
+            verdict: Verdict::Success(latency),
+        };
         exchange.close_attempt(&end);
         exchange.close(Outcome::Cancelled, super::exchange::CLIENT_CLOSED_REQUEST);
     }
@@ -378,6 +456,8 @@ impl<B> Drop for StreamBody<B> {
 
 impl<B> fmt::Debug for StreamBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamBody").field("exchange", &self.exchange).finish_non_exhaustive()
+        f.debug_struct("StreamBody")
+            .field("exchange", &self.exchange)
+            .finish_non_exhaustive()
     }
 }

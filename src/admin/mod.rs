@@ -6,7 +6,9 @@ mod overview;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -59,7 +61,10 @@ impl Admin {
             (&Method::GET, "/metrics") => self.metrics(),
             (&Method::GET, "/api/overview") => self.overview().await,
             (&Method::POST, "/reload") => self.reload().await,
-            _ => text(StatusCode::NOT_FOUND, "served are GET /, /livez, /readyz, /metrics, /api/overview and POST /reload\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "served are GET /, /livez, /readyz, /metrics, /api/overview and POST /reload\n",
+            ),
         }
     }
 
@@ -67,21 +72,29 @@ impl Admin {
     /// constant time whatever the lengths.
     fn may(&self, headers: &HeaderMap) -> bool {
         let active = self.gateway.active.load();
-        let Some(expected) = &active.snapshot.server.admin_token else { return true };
+        let Some(expected) = &active.snapshot.server.admin_token else {
+            return true;
+        };
         let given = headers
             .get(http::header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
             .unwrap_or_default();
         let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
-        digest(given).ct_eq(&digest(expected.expose_secret())).into()
+        digest(given)
+            .ct_eq(&digest(expected.expose_secret()))
+            .into()
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
         if self.gateway.is_ready() {
             return text(StatusCode::OK, "ready\n");
         }
-        let why = if self.gateway.stop.is_cancelled() { "draining\n" } else { "the ledger cannot be written\n" };
+        let why = if self.gateway.stop.is_cancelled() {
+            "draining\n"
+        } else {
+            "the ledger cannot be written\n"
+        };
         text(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 
@@ -99,7 +112,11 @@ impl Admin {
             Ok(Ok(value)) => respond(StatusCode::OK, JSON, Bytes::from(value.to_string())),
             Ok(Err(error)) => {
                 let body = json!({"error": {"message": error.to_string()}});
-                respond(StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::from(body.to_string()))
+                respond(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    JSON,
+                    Bytes::from(body.to_string()),
+                )
             }
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "a fault in the proxy\n"),
         }
@@ -118,7 +135,8 @@ impl Admin {
             Err(_) => return text(StatusCode::INTERNAL_SERVER_ERROR, "a fault in the proxy\n"),
         };
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let body = json!({"reloaded": lines.is_empty(), "config_version": version, "errors": lines});
+        let body =
+            json!({"reloaded": lines.is_empty(), "config_version": version, "errors": lines});
         respond(status, JSON, Bytes::from(body.to_string()))
     }
 }
@@ -142,17 +160,29 @@ impl std::fmt::Debug for Admin {
 }
 
 fn dashboard() -> Response<Full<Bytes>> {
-    let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_static(DASHBOARD.as_bytes()));
+    let mut response = respond(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        Bytes::from_static(DASHBOARD.as_bytes()),
+    );
     // Everything the page needs is in it; nothing may be loaded from elsewhere.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+        .headers_mut()
+        .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 
 fn unauthorized() -> Response<Full<Bytes>> {
     let body = json!({"error": {"message": "this listener wants `authorization: Bearer <server.admin_token>`"}});
-    let mut response = respond(StatusCode::UNAUTHORIZED, JSON, Bytes::from(body.to_string()));
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let mut response = respond(
+        StatusCode::UNAUTHORIZED,
+        JSON,
+        Bytes::from(body.to_string()),
+    );
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 

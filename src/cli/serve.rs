@@ -60,7 +60,10 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(WRONG_INPUT);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start the runtime: {error}"), FAILED),
     };
@@ -73,7 +76,10 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the command's own last word, also when the log is filtered")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the command's own last word, also when the log is filtered"
+)]
 fn complain(message: &str, code: u8) -> ExitCode {
     eprintln!("tollgate: {message}");
     ExitCode::from(code)
@@ -107,7 +113,9 @@ impl Source {
         if let Some(path) = named {
             return Ok(Self::File(path));
         }
-        let has_key = PROVIDER_KEYS.iter().any(|name| std::env::var_os(name).is_some_and(|key| !key.is_empty()));
+        let has_key = PROVIDER_KEYS
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|key| !key.is_empty()));
         let default = PathBuf::from("routes.yaml");
         match (has_key, default.exists()) {
             (true, true) => Ok(Self::File(default)),
@@ -143,17 +151,26 @@ async fn serve(args: &Args, source: Source, mut snapshot: Snapshot) -> Result<()
         tracing::warn!(%warning, "configuration");
     }
     let seed = u64::try_from(Clock::system().unix_ms()).unwrap_or(0);
-    let options = Options { clock: Clock::system(), seed };
+    let options = Options {
+        clock: Clock::system(),
+        seed,
+    };
     let gw = bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), FAILED))?;
     announce(&gw, &source, addresses);
-    let running = Running::start(gw, data, admin, Some(source)).map_err(|message| (message, WRONG_INPUT))?;
+    let running =
+        Running::start(gw, data, admin, Some(source)).map_err(|message| (message, WRONG_INPUT))?;
     stop_signal().await;
     running.stop().await;
     Ok(())
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, (String, u8)> {
-    listener.local_addr().map_err(|error| (format!("cannot read the listener's address: {error}"), FAILED))
+    listener.local_addr().map_err(|error| {
+        (
+            format!("cannot read the listener's address: {error}"),
+            FAILED,
+        )
+    })
 }
 
 /// Binds a listener with a deep accept queue, so that a burst of connections is not refused.
@@ -163,21 +180,33 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, (String, u8)> {
 pub fn bind(address: &str) -> Result<TcpListener, String> {
     use std::net::ToSocketAddrs;
     const BACKLOG: u32 = 4096;
-    let mut resolved = address.to_socket_addrs().map_err(|error| format!("`{address}` is no address to listen on: {error}"))?;
+    let mut resolved = address
+        .to_socket_addrs()
+        .map_err(|error| format!("`{address}` is no address to listen on: {error}"))?;
     let Some(socket_address) = resolved.next() else {
         return Err(format!("`{address}` is no address to listen on"));
     };
-    let socket = if socket_address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = if socket_address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
     let listen = |socket: TcpSocket| {
         socket.set_reuseaddr(true)?;
         socket.bind(socket_address)?;
         socket.listen(BACKLOG)
     };
-    socket.and_then(listen).map_err(|error| format!("cannot listen on {address}: {error}"))
+    socket
+        .and_then(listen)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 /// An open proxy that others can reach would spend the owner's money for strangers.
-fn guard_exposure(args: &Args, snapshot: &Snapshot, addresses: (SocketAddr, SocketAddr)) -> Result<(), String> {
+fn guard_exposure(
+    args: &Args,
+    snapshot: &Snapshot,
+    addresses: (SocketAddr, SocketAddr),
+) -> Result<(), String> {
     let (data, admin) = addresses;
     if snapshot.auth == AuthParams::Open && !data.ip().is_loopback() && !args.insecure_open {
         return Err(format!(
@@ -195,7 +224,11 @@ fn guard_exposure(args: &Args, snapshot: &Snapshot, addresses: (SocketAddr, Sock
 fn announce(gw: &Gateway, source: &Source, (data, admin): (SocketAddr, SocketAddr)) {
     let active = gw.active.load();
     let providers = &active.snapshot.providers;
-    if providers.iter().filter(|provider| provider.enabled).all(|it| matches!(it.endpoint, ProviderEndpoint::Simulated(_))) {
+    if providers
+        .iter()
+        .filter(|provider| provider.enabled)
+        .all(|it| matches!(it.endpoint, ProviderEndpoint::Simulated(_)))
+    {
         tracing::warn!(
             "SIMULATED PROVIDERS: no provider key is set, so answers are made up here and cost nothing real; set a key such as OPENAI_API_KEY and name a file with --config"
         );
@@ -246,8 +279,17 @@ impl Running {
     ) -> Result<Self, String> {
         let tasks = TaskTracker::new();
         let params = gateway.active.load().snapshot.server.clone();
-        let identity = params.tls.as_ref().map(TlsIdentity::load).transpose().map_err(|error| error.to_string())?.map(Arc::new);
-        let limits = ListenerLimits { max_connections: params.max_connections, header_timeout: params.header_timeout };
+        let identity = params
+            .tls
+            .as_ref()
+            .map(TlsIdentity::load)
+            .transpose()
+            .map_err(|error| error.to_string())?
+            .map(Arc::new);
+        let limits = ListenerLimits {
+            max_connections: params.max_connections,
+            header_timeout: params.header_timeout,
+        };
         let shutdown = Shutdown {
             stop: gateway.stop.clone(),
             abort_streams: gateway.abort_streams.clone(),
@@ -260,7 +302,9 @@ impl Running {
             serving.await;
             done.send_replace(true);
         });
-        let trigger = source.map(|source| reloader(&gateway, source)).transpose()?;
+        let trigger = source
+            .map(|source| reloader(&gateway, source))
+            .transpose()?;
         let (watcher, trigger) = trigger.unzip();
         let admin_stop = tokio_util::sync::CancellationToken::new();
         let admin_shutdown = Shutdown {
@@ -269,12 +313,24 @@ impl Running {
             drain: Duration::from_millis(200),
         };
         let admin_handler = Arc::new(Admin::new(Arc::clone(&gateway), trigger.clone().flatten()));
-        tasks.spawn(server::serve(admin, None, limits, admin_shutdown, admin_handler));
+        tasks.spawn(server::serve(
+            admin,
+            None,
+            limits,
+            admin_shutdown,
+            admin_handler,
+        ));
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
         if let Some(trigger) = trigger.flatten() {
             tasks.spawn(reload_on_hangup(Arc::clone(&gateway), trigger));
         }
-        Ok(Self { gateway, tasks, admin_stop, data_done, _watcher: watcher.flatten() })
+        Ok(Self {
+            gateway,
+            tasks,
+            admin_stop,
+            data_done,
+            _watcher: watcher.flatten(),
+        })
     }
 
     /// Drains: readiness fails at once, streams run to the deadline, the ledger is flushed, then the
@@ -297,14 +353,20 @@ impl Running {
 }
 
 /// Watches the file and takes over every save.
-fn reloader(gateway: &Arc<Gateway>, source: Source) -> Result<(Option<Watcher>, Option<Trigger>), String> {
-    let Source::File(path) = source.clone() else { return Ok((None, None)) };
+fn reloader(
+    gateway: &Arc<Gateway>,
+    source: Source,
+) -> Result<(Option<Watcher>, Option<Trigger>), String> {
+    let Source::File(path) = source.clone() else {
+        return Ok((None, None));
+    };
     let gateway = Arc::clone(gateway);
     let reload = move |cause: ReloadCause| {
         tracing::debug!(?cause, "reading the configuration again");
         bootstrap::reload(&gateway, source.load(gateway.clock.unix_ms()))
     };
-    let watcher = Watcher::start(&path, reload).map_err(|error| format!("cannot watch {}: {error}", path.display()))?;
+    let watcher = Watcher::start(&path, reload)
+        .map_err(|error| format!("cannot watch {}: {error}", path.display()))?;
     let trigger = watcher.trigger();
     Ok((Some(watcher), Some(trigger)))
 }
@@ -318,17 +380,24 @@ async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
         }
         bootstrap::refresh_gauges(&gw);
         bootstrap::announce_alerts(&gw);
-        let Some(identity) = identity.clone() else { continue };
+        let Some(identity) = identity.clone() else {
+            continue;
+        };
         match tokio::task::spawn_blocking(move || identity.refresh()).await {
             Ok(Ok(true)) => tracing::info!("certificate read again"),
-            Ok(Err(error)) => tracing::error!(%error, "the changed certificate cannot be used; the last one stays in force"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the changed certificate cannot be used; the last one stays in force")
+            }
             Ok(Ok(false)) | Err(_) => {}
         }
     }
 }
 
 async fn reload_on_hangup(gw: Arc<Gateway>, trigger: Trigger) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+    else {
+        return;
+    };
     loop {
         tokio::select! {
             () = gw.stop.cancelled() => return,
@@ -340,13 +409,14 @@ async fn reload_on_hangup(gw: Arc<Gateway>, trigger: Trigger) {
 
 /// Waits for SIGTERM or Ctrl-C.
 pub async fn stop_signal() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be listened for");
-            return;
-        }
-    };
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(error) => {
+                tracing::error!(%error, "SIGTERM cannot be listened for");
+                return;
+            }
+        };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

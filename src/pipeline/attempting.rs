@@ -36,9 +36,16 @@ impl Attempts for Attempting<'_> {
         let client = match &provider.endpoint {
             ProviderEndpoint::Simulated(_) => None,
             ProviderEndpoint::Http(endpoint) => {
-                let client = self.gw.clients.get(endpoint.ca_file.as_deref(), snapshot.resilience.timeouts.connect);
+                let client = self.gw.clients.get(
+                    endpoint.ca_file.as_deref(),
+                    snapshot.resilience.timeouts.connect,
+                );
                 Some(client.map_err(|error| {
-                    TryError::Failed(AttemptFailure::unsent(Outcome::Internal, Next::Fallback, error.to_string()))
+                    TryError::Failed(AttemptFailure::unsent(
+                        Outcome::Internal,
+                        Next::Fallback,
+                        error.to_string(),
+                    ))
                 })?)
             }
         };
@@ -79,16 +86,26 @@ impl Attempting<'_> {
             caller: self.caller,
             model,
             provider,
-            tokens: self.features.input_tokens.saturating_add(self.expected_output()),
+            tokens: self
+                .features
+                .input_tokens
+                .saturating_add(self.expected_output()),
             money: attempt.candidate.worst_case,
         };
-        let reservation = limits::reserve_attempt(&self.gw.limiters, &self.gw.budgets, &self.active.snapshot, &request)
-            .map_err(|error| {
-                super::observing::limited(self.gw, &error);
-                TryError::Refused(error)
-            })?;
+        let reservation = limits::reserve_attempt(
+            &self.gw.limiters,
+            &self.gw.budgets,
+            &self.active.snapshot,
+            &request,
+        )
+        .map_err(|error| {
+            super::observing::limited(self.gw, &error);
+            TryError::Refused(error)
+        })?;
         let record = AttemptRecord {
-            attempt: u32::try_from(self.exchange.record.attempts.len()).unwrap_or(u32::MAX).saturating_add(1),
+            attempt: u32::try_from(self.exchange.record.attempts.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
             started_at_ms: self.gw.clock.unix_ms(),
             model: model.id.clone(),
             provider: provider.id.clone(),
@@ -120,12 +137,16 @@ impl Attempting<'_> {
     }
 
     fn expected_output(&self) -> u64 {
-        self.features.output_tokens_estimate.saturating_mul(u64::from(self.call.choices))
+        self.features
+            .output_tokens_estimate
+            .saturating_mul(u64::from(self.call.choices))
     }
 
     fn answered(&mut self, reply: &Reply) {
         let whole_latency = self.exchange.started().elapsed();
-        let Some(open) = self.exchange.attempt_mut() else { return };
+        let Some(open) = self.exchange.attempt_mut() else {
+            return;
+        };
         open.record.status = Some(http::StatusCode::OK.as_u16());
         match reply {
             Reply::Stream(_) => {
@@ -140,11 +161,22 @@ impl Attempting<'_> {
                     .facts
                     .usage
                     .and_then(|report| report.tokens)
-                    .map(|tokens| Usage { tokens, reported: true });
+                    .map(|tokens| Usage {
+                        tokens,
+                        reported: true,
+                    });
                 open.record.response_model.clone_from(&whole.facts.model);
                 let latency = open.started.elapsed();
-                let outcome = if whole.facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
-                let end = AttemptEnd { outcome, estimate: true, verdict: Verdict::Success(latency) };
+                let outcome = if whole.facts.finish.truncated {
+                    Outcome::Truncated
+                } else {
+                    Outcome::Ok
+                };
+                let end = AttemptEnd {
+                    outcome,
+                    estimate: true,
+                    verdict: Verdict::Success(latency),
+                };
                 self.exchange.close_attempt(&end);
             }
         }
@@ -170,9 +202,11 @@ impl Attempting<'_> {
 const fn verdict_of(outcome: Outcome, retry_after: Option<Duration>) -> Verdict {
     match outcome {
         Outcome::RateLimited => Verdict::RateLimited(retry_after),
-        Outcome::UpstreamError | Outcome::Timeout | Outcome::Connect | Outcome::StreamBroken | Outcome::UpstreamAuth => {
-            Verdict::Failure
-        }
+        Outcome::UpstreamError
+        | Outcome::Timeout
+        | Outcome::Connect
+        | Outcome::StreamBroken
+        | Outcome::UpstreamAuth => Verdict::Failure,
         _ => Verdict::Neutral,
     }
 }

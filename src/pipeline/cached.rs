@@ -6,17 +6,19 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::accounting::{Exchange, Recorded};
-use crate::cache::{self, CacheKey, ExactCache, Flight, FlightOutcome, Found, Leader, Stored, StoredForm};
+use crate::cache::{
+    self, CacheKey, ExactCache, Flight, FlightOutcome, Found, Leader, Stored, StoredForm,
+};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::types::{
     CacheOutcome, Call, Caller, ModelId, PicoUsd, ProviderId, Reason, RequestRecord, Role, Tokens,
 };
 use crate::upstream::WholeReply;
-use crate::wire::{DialectId, Synthetic};
 use crate::wire::facts::EventKind;
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseFramer};
 use crate::wire::json_text;
+use crate::wire::{DialectId, Synthetic};
 
 use super::respond::{Answer, CannedAnswer};
 
@@ -61,7 +63,10 @@ pub(super) async fn look_up(
     let key = cache::key_of(call, caller);
     if control.no_cache {
         gw.metrics.cache_looked_up("exact", "bypass");
-        return Ok(Lookup::Go(Fill { target: Some(key), leader: None }));
+        return Ok(Lookup::Go(Fill {
+            target: Some(key),
+            leader: None,
+        }));
     }
     let fresh = || gw.cache.fresh(&key, params.exact_ttl, control);
     let deadline = exchange.started() + active.snapshot.resilience.timeouts.total;
@@ -82,7 +87,10 @@ pub(super) async fn look_up(
                 }
                 gw.metrics.cache_looked_up("exact", "miss");
                 exchange.record.cache = CacheOutcome::Miss;
-                return Ok(Lookup::Go(Fill { target: Some(key), leader: Some(leader) }));
+                return Ok(Lookup::Go(Fill {
+                    target: Some(key),
+                    leader: Some(leader),
+                }));
             }
             Flight::Follow(outcome) => {
                 let landed = tokio::time::timeout_at(deadline, cache::wait(outcome)).await;
@@ -90,7 +98,10 @@ pub(super) async fn look_up(
                     Ok(FlightOutcome::NotShared) => {
                         gw.metrics.cache_looked_up("exact", "miss");
                         exchange.record.cache = CacheOutcome::Miss;
-                        return Ok(Lookup::Go(Fill { target: Some(key), leader: None }));
+                        return Ok(Lookup::Go(Fill {
+                            target: Some(key),
+                            leader: None,
+                        }));
                     }
                     Ok(_) => {}
                     Err(_) => {
@@ -117,9 +128,16 @@ fn hit(
     found: &Found,
 ) -> Result<Lookup, ProxyError> {
     gw.metrics.cache_looked_up("exact", "hit");
-    replay(active, caller, call, &mut exchange.record, found, CacheOutcome::HitExact)
-        .map(Lookup::Answered)
-        .ok_or_else(|| ProxyError::new(ErrorKind::Internal, "a stored answer cannot be replayed"))
+    replay(
+        active,
+        caller,
+        call,
+        &mut exchange.record,
+        found,
+        CacheOutcome::HitExact,
+    )
+    .map(Lookup::Answered)
+    .ok_or_else(|| ProxyError::new(ErrorKind::Internal, "a stored answer cannot be replayed"))
 }
 
 /// A stored answer in the form that the client asked for.
@@ -135,7 +153,9 @@ pub(super) fn replay(
     let include_usage = call.stream.include_usage;
     let body = match (&found.stored.form, call.stream.wanted) {
         (StoredForm::Whole(whole), false) => free_of_charge(call, whole.clone()),
-        (StoredForm::Whole(whole), true) => replay_events(&codec.whole_to_stream(whole, include_usage)?, include_usage),
+        (StoredForm::Whole(whole), true) => {
+            replay_events(&codec.whole_to_stream(whole, include_usage)?, include_usage)
+        }
         (StoredForm::Events(events), true) => replay_events(events, include_usage),
         (StoredForm::Events(events), false) => free_of_charge(call, codec.stream_to_whole(events)?),
     };
@@ -143,7 +163,10 @@ pub(super) fn replay(
     record.reason = Some(Reason::Cache);
     record.model = Some(found.stored.model.clone());
     record.provider = Some(found.stored.provider.clone());
-    let baseline = active.snapshot.baseline.map(|index| &active.snapshot.models[index].price);
+    let baseline = active
+        .snapshot
+        .baseline
+        .map(|index| &active.snapshot.models[index].price);
     record.baseline_cost = baseline.map(|price| price.cost(&found.stored.tokens));
     Some(Answer::Canned(CannedAnswer {
         body,
@@ -204,7 +227,13 @@ fn from_template(
 }
 
 /// An answer of our own making.
-pub(super) fn canned(record: &RequestRecord, caller: &Caller, call: &Call, model: &str, text: &str) -> Answer {
+pub(super) fn canned(
+    record: &RequestRecord,
+    caller: &Caller,
+    call: &Call,
+    model: &str,
+    text: &str,
+) -> Answer {
     let synthetic = Synthetic {
         endpoint: call.endpoint,
         id: record.request_id.as_str(),
@@ -212,8 +241,15 @@ pub(super) fn canned(record: &RequestRecord, caller: &Caller, call: &Call, model
         model,
         text,
     };
-    let body = DialectId::OpenaiChat.codec().synthetic(&synthetic, &call.stream);
-    Answer::Canned(CannedAnswer { body, events: call.stream.wanted, age_seconds: None, caller: caller.clone() })
+    let body = DialectId::OpenaiChat
+        .codec()
+        .synthetic(&synthetic, &call.stream);
+    Answer::Canned(CannedAnswer {
+        body,
+        events: call.stream.wanted,
+        age_seconds: None,
+        caller: caller.clone(),
+    })
 }
 
 /// Templates and rules look at short texts only.
@@ -222,8 +258,11 @@ const MAX_TEMPLATE_TEXT_BYTES: usize = 4096;
 /// The text of the last turn, when the user speaks there in one piece of moderate length.
 pub(super) fn last_user_text(call: &Call) -> Option<String> {
     let turn = call.turns.last().filter(|turn| turn.role == Role::User)?;
-    let [crate::types::Part::Text(span)] = turn.parts.as_slice() else { return None };
-    (span.len() <= MAX_TEMPLATE_TEXT_BYTES).then(|| json_text::to_string_lossy(call.raw(*span)).into_owned())
+    let [crate::types::Part::Text(span)] = turn.parts.as_slice() else {
+        return None;
+    };
+    (span.len() <= MAX_TEMPLATE_TEXT_BYTES)
+        .then(|| json_text::to_string_lossy(call.raw(*span)).into_owned())
 }
 
 impl Fill {
@@ -234,7 +273,12 @@ impl Fill {
         let source = Source::of(record);
         let stored = match (self.target, source) {
             (Some(key), Some(source)) if fit => {
-                source.store(&gw.cache, key, StoredForm::Whole(reply.body.clone()), record.tokens());
+                source.store(
+                    &gw.cache,
+                    key,
+                    StoredForm::Whole(reply.body.clone()),
+                    record.tokens(),
+                );
                 true
             }
             _ => false,
@@ -267,7 +311,11 @@ impl Fill {
 
     fn land(&mut self, stored: bool) {
         if let Some(leader) = self.leader.take() {
-            leader.land(if stored { FlightOutcome::Stored } else { FlightOutcome::NotShared });
+            leader.land(if stored {
+                FlightOutcome::Stored
+            } else {
+                FlightOutcome::NotShared
+            });
         }
     }
 
@@ -285,10 +333,22 @@ struct Source {
 
 impl Source {
     fn of(record: &RequestRecord) -> Option<Self> {
-        Some(Self { model: record.model.clone()?, provider: record.provider.clone()? })
+        Some(Self {
+            model: record.model.clone()?,
+            provider: record.provider.clone()?,
+        })
     }
 
     fn store(self, cache: &ExactCache, key: CacheKey, form: StoredForm, tokens: Tokens) {
-        cache.put(key, Stored { form, model: self.model, provider: self.provider, tokens, at: Instant::now() });
+        cache.put(
+            key,
+            Stored {
+                form,
+                model: self.model,
+                provider: self.provider,
+                tokens,
+                at: Instant::now(),
+            },
+        );
     }
 }

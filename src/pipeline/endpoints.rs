@@ -46,13 +46,21 @@ pub(super) async fn serve(
 
 fn not_found() -> ProxyError {
     let known = "POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/route, /v1/feedback; GET /v1/models, /v1/models/{id}, /v1/requests/{request_id}";
-    ProxyError::new(ErrorKind::NotFound, format!("there is no such path; served are {known}"))
+    ProxyError::new(
+        ErrorKind::NotFound,
+        format!("there is no such path; served are {known}"),
+    )
 }
 
 fn method_not_allowed(allow: &'static str, request_id: &RequestId) -> Response<ReplyBody> {
-    let error = ProxyError::new(ErrorKind::MethodNotAllowed, format!("this path takes {allow}"));
+    let error = ProxyError::new(
+        ErrorKind::MethodNotAllowed,
+        format!("this path takes {allow}"),
+    );
     let mut response = respond::refusal(&error, request_id);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
@@ -64,9 +72,14 @@ fn list_models(active: &Active, headers: &HeaderMap) -> Result<Bytes, ProxyError
 
 fn one_model(active: &Active, headers: &HeaderMap, id: &str) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
-    let found = entries(active, &caller).into_iter().find(|entry| entry.id == id);
+    let found = entries(active, &caller)
+        .into_iter()
+        .find(|entry| entry.id == id);
     found.map(models::one).ok_or_else(|| {
-        let mut error = ProxyError::new(ErrorKind::ModelNotFound, format!("there is no model `{id}` for this key"));
+        let mut error = ProxyError::new(
+            ErrorKind::ModelNotFound,
+            format!("there is no model `{id}` for this key"),
+        );
         error.param = Some("model".to_owned());
         error
     })
@@ -78,9 +91,15 @@ fn entries<'a>(active: &'a Active, caller: &Caller) -> Vec<ModelEntry<'a>> {
     let created = snapshot.loaded_at_ms / 1000;
     let mut routed: Vec<&str> = snapshot.virtual_models.keys().map(AsRef::as_ref).collect();
     routed.sort_unstable();
-    let routed = routed.into_iter().map(|id| ModelEntry { id, created, owned_by: "tollgate" });
+    let routed = routed.into_iter().map(|id| ModelEntry {
+        id,
+        created,
+        owned_by: "tollgate",
+    });
     let usable = snapshot.models.iter().filter(|model| {
-        snapshot.providers[model.provider].enabled && caller.allow.allows(&model.id) && model.tier <= caller.tier
+        snapshot.providers[model.provider].enabled
+            && caller.allow.allows(&model.id)
+            && model.tier <= caller.tier
     });
     let own = usable.map(|model| ModelEntry {
         id: model.id.as_str(),
@@ -90,12 +109,18 @@ fn entries<'a>(active: &'a Active, caller: &Caller) -> Vec<ModelEntry<'a>> {
     routed.chain(own).collect()
 }
 
-async fn explain(gw: &Gateway, active: &Active, headers: &HeaderMap, body: Incoming) -> Result<Bytes, ProxyError> {
+async fn explain(
+    gw: &Gateway,
+    active: &Active,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, ProxyError> {
     let snapshot = &active.snapshot;
     let caller = auth::authenticate(snapshot, headers)?;
-    let _permit = limits::admit(&gw.limiters, snapshot, &caller).inspect_err(|error| super::observing::limited(gw, error))?;
+    let _permit = limits::admit(&gw.limiters, snapshot, &caller)
+        .inspect_err(|error| super::observing::limited(gw, error))?;
     let directives = ingress::directives(headers)?;
-    let body = ingress::read_body(headers, body, &snapshot.server).await?;
+    let body = super::read_body(active, headers, body).await?;
     let value = match batch_of(&body)? {
         None => super::planning::explain(gw, active, &caller, body, directives)?,
         Some(requests) => {
@@ -121,12 +146,25 @@ fn batch_of(body: &Bytes) -> Result<Option<Vec<Bytes>>, ProxyError> {
         #[serde(borrow)]
         requests: Option<Vec<&'a serde_json::value::RawValue>>,
     }
-    let Ok(Batch { requests: Some(requests) }) = serde_json::from_slice::<Batch<'_>>(body) else { return Ok(None) };
+    let Ok(Batch {
+        requests: Some(requests),
+    }) = serde_json::from_slice::<Batch<'_>>(body)
+    else {
+        return Ok(None);
+    };
     if requests.len() > MAX_EXPLAINED {
-        let message = format!("at most {MAX_EXPLAINED} requests can be explained in one call, got {}", requests.len());
+        let message = format!(
+            "at most {MAX_EXPLAINED} requests can be explained in one call, got {}",
+            requests.len()
+        );
         return Err(ProxyError::invalid("requests", message));
     }
-    Ok(Some(requests.into_iter().map(|raw| body.slice_ref(raw.get().as_bytes())).collect()))
+    Ok(Some(
+        requests
+            .into_iter()
+            .map(|raw| body.slice_ref(raw.get().as_bytes()))
+            .collect(),
+    ))
 }
 
 async fn feedback(
@@ -136,37 +174,62 @@ async fn feedback(
     body: Incoming,
 ) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
-    let body = ingress::read_body(headers, body, &active.snapshot.server).await?;
+    let body = super::read_body(active, headers, body).await?;
     let feedback = learn::parse_feedback(&body)?;
     let record = own_record(gw, &caller, &feedback.request_id).await?;
     let ledger = Arc::clone(&gw.ledger);
     let stored = feedback.clone().into_stored(gw.clock.unix_ms());
     let outcome = blocking(move || ledger.put_feedback(&stored)).await?;
     let now_ms = gw.clock.unix_ms();
-    learn::apply_feedback(&gw.arms, &active.snapshot, &record, &feedback, &outcome, now_ms);
-    Ok(Bytes::from(json!({"request_id": feedback.request_id, "status": outcome.as_str()}).to_string()))
+    learn::apply_feedback(
+        &gw.arms,
+        &active.snapshot,
+        &record,
+        &feedback,
+        &outcome,
+        now_ms,
+    );
+    Ok(Bytes::from(
+        json!({"request_id": feedback.request_id, "status": outcome.as_str()}).to_string(),
+    ))
 }
 
-async fn record(gw: &Arc<Gateway>, active: &Active, headers: &HeaderMap, id: &str) -> Result<Bytes, ProxyError> {
+async fn record(
+    gw: &Arc<Gateway>,
+    active: &Active,
+    headers: &HeaderMap,
+    id: &str,
+) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
     let record = own_record(gw, &caller, &RequestId::from_text(id)).await?;
-    Ok(Bytes::from(super::planning::record_value(&record).to_string()))
+    Ok(Bytes::from(
+        super::planning::record_value(&record).to_string(),
+    ))
 }
 
 /// The record of a request that this caller's key made. That of another's looks like none at all.
-async fn own_record(gw: &Arc<Gateway>, caller: &Caller, id: &RequestId) -> Result<RequestRecord, ProxyError> {
+async fn own_record(
+    gw: &Arc<Gateway>,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<RequestRecord, ProxyError> {
     let ledger = Arc::clone(&gw.ledger);
     let asked = id.clone();
     let found = blocking(move || ledger.request(&asked)).await?;
-    found.filter(|record| record.key == caller.key).ok_or_else(|| {
-        let mut error = ProxyError::new(ErrorKind::NotFound, "there is no such request of this key");
-        error.param = Some("request_id".to_owned());
-        error
-    })
+    found
+        .filter(|record| record.key == caller.key)
+        .ok_or_else(|| {
+            let mut error =
+                ProxyError::new(ErrorKind::NotFound, "there is no such request of this key");
+            error.param = Some("request_id".to_owned());
+            error
+        })
 }
 
 /// Runs a read or write of the ledger's database off the workers.
-async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ProxyError>
+async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, ProxyError>
 where
     T: Send + 'static,
     E: std::fmt::Display + Send + 'static,
@@ -175,7 +238,10 @@ where
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             tracing::error!(%error, "the ledger cannot be read or written");
-            Err(ProxyError::new(ErrorKind::Internal, "the ledger cannot be read or written"))
+            Err(ProxyError::new(
+                ErrorKind::Internal,
+                "the ledger cannot be read or written",
+            ))
         }
         Err(_) => Err(ProxyError::new(ErrorKind::Internal, "a fault in the proxy")),
     }

@@ -32,17 +32,34 @@ pub(super) fn answer(
     exchange: &mut Exchange,
     fill: Fill,
 ) -> Result<Answer, ProxyError> {
-    let Stranded { active, caller, call, .. } = stranded;
-    let upstream_is_down = spent.failure.as_ref().is_none_or(|failure| failure.refusal.is_none());
+    let Stranded {
+        active,
+        caller,
+        call,
+        ..
+    } = stranded;
+    let upstream_is_down = spent
+        .failure
+        .as_ref()
+        .is_none_or(|failure| failure.refusal.is_none());
     let fallback = &active.snapshot.resilience.fallback;
     let key = fill.key().copied();
     fill.give_up();
     if upstream_is_down && !is_our_refusal(&spent) {
         if fallback.stale_if_error
             && let Some(key) = key
-            && let Some(found) = stranded.gw.cache.stale(&key, active.snapshot.cache.exact_ttl)
-            && let Some(answer) =
-                cached::replay(active, caller, call, &mut exchange.record, &found, CacheOutcome::HitStale)
+            && let Some(found) = stranded
+                .gw
+                .cache
+                .stale(&key, active.snapshot.cache.exact_ttl)
+            && let Some(answer) = cached::replay(
+                active,
+                caller,
+                call,
+                &mut exchange.record,
+                &found,
+                CacheOutcome::HitStale,
+            )
         {
             stranded.gw.metrics.cache_looked_up("exact", "stale");
             return Ok(answer);
@@ -60,18 +77,36 @@ fn is_our_refusal(spent: &Spent) -> bool {
 }
 
 fn by_rule(stranded: &Stranded<'_>, exchange: &mut Exchange) -> Option<Answer> {
-    let Stranded { active, call, features, .. } = stranded;
+    let Stranded {
+        active,
+        call,
+        features,
+        ..
+    } = stranded;
     if !call.endpoint.generates() {
         return None;
     }
     let task = &exchange.record.task;
     let mut text = None;
-    let rule = active.snapshot.resilience.fallback.rules.iter().find(|rule| {
-        (rule.tasks.is_empty() || rule.tasks.contains(task)) && classify::holds(&rule.when, call, features, &mut text)
-    })?;
+    let rule = active
+        .snapshot
+        .resilience
+        .fallback
+        .rules
+        .iter()
+        .find(|rule| {
+            (rule.tasks.is_empty() || rule.tasks.contains(task))
+                && classify::holds(&rule.when, call, features, &mut text)
+        })?;
     exchange.record.reason = Some(Reason::Template);
     exchange.record.cache = CacheOutcome::HitTemplate;
-    Some(cached::canned(&exchange.record, stranded.caller, call, "rule", &rule.answer))
+    Some(cached::canned(
+        &exchange.record,
+        stranded.caller,
+        call,
+        "rule",
+        &rule.answer,
+    ))
 }
 
 fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {
@@ -79,17 +114,27 @@ fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {
     let error = match (spent.failure, spent.refusal) {
         (Some(failure), _) => of_failure(failure, spent.out_of_time),
         (None, Some(refusal)) => return refusal,
-        (None, None) if spent.out_of_time => {
-            ProxyError::new(ErrorKind::UpstreamTimeout, "the request took longer than resilience.timeouts.total_ms")
-        }
+        (None, None) if spent.out_of_time => ProxyError::new(
+            ErrorKind::UpstreamTimeout,
+            "the request took longer than resilience.timeouts.total_ms",
+        ),
         (None, None) => nobody_left(stranded, spent.reopens),
     };
     // Our retries and fallbacks are spent: an SDK that retries on top would only multiply them.
-    if had_attempts { error.with_should_retry(false) } else { error }
+    if had_attempts {
+        error.with_should_retry(false)
+    } else {
+        error
+    }
 }
 
 fn nobody_left(stranded: &Stranded<'_>, reopens: Option<Instant>) -> ProxyError {
-    let models: Vec<&str> = stranded.plan.candidates.iter().map(|candidate| candidate.model.as_str()).collect();
+    let models: Vec<&str> = stranded
+        .plan
+        .candidates
+        .iter()
+        .map(|candidate| candidate.model.as_str())
+        .collect();
     let message = format!("every candidate's breaker is open: {}", models.join(", "));
     let error = ProxyError::new(ErrorKind::NoCandidateAvailable, message);
     match reopens {
@@ -107,10 +152,19 @@ fn of_failure(failure: AttemptFailure, out_of_time: bool) -> ProxyError {
     }
     let message = |prefix: &str| format!("{prefix}: {}", failure.message);
     match failure.outcome {
-        Outcome::Timeout => ProxyError::new(ErrorKind::UpstreamTimeout, message("every upstream was too slow; the last one")),
-        _ if out_of_time => ProxyError::new(ErrorKind::UpstreamTimeout, message("out of time; the last upstream")),
+        Outcome::Timeout => ProxyError::new(
+            ErrorKind::UpstreamTimeout,
+            message("every upstream was too slow; the last one"),
+        ),
+        _ if out_of_time => ProxyError::new(
+            ErrorKind::UpstreamTimeout,
+            message("out of time; the last upstream"),
+        ),
         Outcome::RateLimited => {
-            let error = ProxyError::new(ErrorKind::RateLimitExceeded, message("every upstream is at its limit; the last one"));
+            let error = ProxyError::new(
+                ErrorKind::RateLimitExceeded,
+                message("every upstream is at its limit; the last one"),
+            );
             match failure.retry_after {
                 Some(after) => error.with_retry_after(after),
                 None => error,
@@ -119,6 +173,9 @@ fn of_failure(failure: AttemptFailure, out_of_time: bool) -> ProxyError {
         Outcome::Invalid | Outcome::ContextLength | Outcome::ContentPolicy => {
             ProxyError::new(ErrorKind::InvalidRequest, message("refused upstream"))
         }
-        _ => ProxyError::new(ErrorKind::UpstreamError, message("every upstream failed; the last one")),
+        _ => ProxyError::new(
+            ErrorKind::UpstreamError,
+            message("every upstream failed; the last one"),
+        ),
     }
 }

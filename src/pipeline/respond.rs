@@ -13,16 +13,16 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::accounting::{Exchange, StreamBody, StreamParts, StreamTimeouts};
-use crate::classify::Cell;
-use crate::error::ProxyError;
+use crate::classify::{self, Cell};
+use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
+use crate::limits;
 use crate::types::{
-    AppId, CacheOutcome, Call, Caller, Endpoint, Features, LevelName, Outcome, PicoUsd, Reason,
-    RequestId, RequestRecord, TaskName, TeamId,
+    AppId, CacheOutcome, Call, Caller, Candidate, Endpoint, Features, LevelName, Outcome, PicoUsd,
+    Reason, RequestId, RequestRecord, TaskName, TeamId,
 };
 use crate::upstream::{EventSource, Reply, StreamReply, WholeReply};
 use crate::wire::DialectId;
-use crate::limits;
 
 use super::cached::Fill;
 
@@ -39,7 +39,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -93,21 +96,55 @@ pub(super) struct CannedAnswer {
 
 impl Answer {
     /// An upstream's answer.
-    pub(super) fn upstream(reply: Reply, call: Call, caller: Caller, fill: Fill, deadline: Instant) -> Self {
-        Self::Upstream(Box::new(UpstreamAnswer { reply, call, caller, fill, deadline }))
+    pub(super) fn upstream(
+        reply: Reply,
+        call: Call,
+        caller: Caller,
+        fill: Fill,
+        deadline: Instant,
+    ) -> Self {
+        Self::Upstream(Box::new(UpstreamAnswer {
+            reply,
+            call,
+            caller,
+            fill,
+            deadline,
+        }))
     }
 
     /// Turns the answer into a response; the exchange closes here or with the stream.
-    pub(super) fn into_response(self, gw: &Arc<Gateway>, active: &Arc<Active>, exchange: Exchange) -> Response<ReplyBody> {
+    pub(super) fn into_response(
+        self,
+        gw: &Arc<Gateway>,
+        active: &Arc<Active>,
+        exchange: Exchange,
+    ) -> Response<ReplyBody> {
         match self {
             Self::Canned(canned) => canned_response(gw, active, canned, exchange),
             Self::Upstream(answer) => {
-                let UpstreamAnswer { reply, call, caller, fill, deadline } = *answer;
+                let UpstreamAnswer {
+                    reply,
+                    call,
+                    caller,
+                    fill,
+                    deadline,
+                } = *answer;
                 match reply {
-                    Reply::Whole(whole) => whole_response(gw, active, whole, &caller, fill, exchange),
-                    Reply::Stream(stream) => {
-                        stream_response(gw, active, StreamInput { stream, call, caller, fill, deadline }, exchange)
+                    Reply::Whole(whole) => {
+                        whole_response(gw, active, whole, &caller, fill, exchange)
                     }
+                    Reply::Stream(stream) => stream_response(
+                        gw,
+                        active,
+                        StreamInput {
+                            stream,
+                            call,
+                            caller,
+                            fill,
+                            deadline,
+                        },
+                        exchange,
+                    ),
                 }
             }
         }
@@ -122,13 +159,19 @@ fn whole_response(
     fill: Fill,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
-    let outcome = if whole.facts.finish.truncated { Outcome::Truncated } else { Outcome::Ok };
+    let outcome = if whole.facts.finish.truncated {
+        Outcome::Truncated
+    } else {
+        Outcome::Ok
+    };
     fill.whole(gw, &whole, &exchange.record);
     let cost = exchange.cost_so_far();
-    let body = DialectId::OpenaiChat.codec().insert_cost(whole.body, &whole.facts, cost);
+    let body = DialectId::OpenaiChat
+        .codec()
+        .insert_cost(whole.body, &whole.facts, cost);
     let mut headers = common_headers(&exchange);
     put(&mut headers, COST, &cost.to_string());
-    limits::rate_headers(&gw.limiters, &active.snapshot, caller, &mut headers);
+    rate_headers(gw, active, caller, &mut headers);
     headers.insert(CONTENT_TYPE, JSON);
     exchange.close(outcome, StatusCode::OK.as_u16());
     response(StatusCode::OK, headers, ReplyBody::Whole(body))
@@ -142,9 +185,14 @@ struct StreamInput {
     deadline: Instant,
 }
 
-fn stream_response(gw: &Arc<Gateway>, active: &Active, input: StreamInput, exchange: Exchange) -> Response<ReplyBody> {
+fn stream_response(
+    gw: &Arc<Gateway>,
+    active: &Active,
+    input: StreamInput,
+    exchange: Exchange,
+) -> Response<ReplyBody> {
     let mut headers = common_headers(&exchange);
-    limits::rate_headers(&gw.limiters, &active.snapshot, &input.caller, &mut headers);
+    rate_headers(gw, active, &input.caller, &mut headers);
     event_headers(&mut headers);
     let record_events = input.fill.stream(gw, &exchange.record);
     let body = StreamBody::new(StreamParts {
@@ -154,18 +202,26 @@ fn stream_response(gw: &Arc<Gateway>, active: &Active, input: StreamInput, excha
         framer: input.stream.framer,
         source: input.stream.body,
         include_usage: input.call.stream.include_usage,
-        timeouts: StreamTimeouts { idle: active.snapshot.resilience.timeouts.idle, deadline: input.deadline },
+        timeouts: StreamTimeouts {
+            idle: active.snapshot.resilience.timeouts.idle,
+            deadline: input.deadline,
+        },
         abort: gw.abort_streams.clone().cancelled_owned(),
         record_events,
     });
     response(StatusCode::OK, headers, ReplyBody::Stream(Box::new(body)))
 }
 
-fn canned_response(gw: &Gateway, active: &Active, canned: CannedAnswer, exchange: Exchange) -> Response<ReplyBody> {
+fn canned_response(
+    gw: &Gateway,
+    active: &Active,
+    canned: CannedAnswer,
+    exchange: Exchange,
+) -> Response<ReplyBody> {
     let mut headers = common_headers(&exchange);
     // What failed attempts cost before a rule or a stale answer stood in is still this request's.
     put(&mut headers, COST, &exchange.cost_so_far().to_string());
-    limits::rate_headers(&gw.limiters, &active.snapshot, &canned.caller, &mut headers);
+    rate_headers(gw, active, &canned.caller, &mut headers);
     if let Some(age) = canned.age_seconds {
         headers.insert(http::header::AGE, HeaderValue::from(age));
     }
@@ -188,6 +244,15 @@ pub(super) fn failure(error: &ProxyError, exchange: Exchange) -> Response<ReplyB
     error_response(error, headers)
 }
 
+/// What a client gets whose request met a fault of ours.
+pub fn on_panic() -> Response<ReplyBody> {
+    let error = ProxyError::new(
+        ErrorKind::Internal,
+        "a fault in the proxy; the request can be sent again",
+    );
+    refusal(&error, &RequestId::generate())
+}
+
 /// An error outside a model request.
 pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<ReplyBody> {
     let mut headers = HeaderMap::new();
@@ -202,11 +267,17 @@ fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyB
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     let should_retry = error.should_retry.unwrap_or(row.retryable);
-    headers.insert(SHOULD_RETRY, HeaderValue::from_static(if should_retry { "true" } else { "false" }));
+    headers.insert(
+        SHOULD_RETRY,
+        HeaderValue::from_static(if should_retry { "true" } else { "false" }),
+    );
     headers.insert(CONTENT_TYPE, JSON);
     let (status, body) = match &error.upstream {
         Some(refusal) => (refusal.status, refusal.body.clone()),
-        None => (row.status, DialectId::OpenaiChat.codec().encode_error(error)),
+        None => (
+            row.status,
+            DialectId::OpenaiChat.codec().encode_error(error),
+        ),
     };
     response(status, headers, ReplyBody::Whole(body))
 }
@@ -246,10 +317,16 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
     let record = &exchange.record;
     let mut headers = HeaderMap::with_capacity(24);
     put(&mut headers, REQUEST_ID, record.request_id.as_str());
-    let Some(features) = &record.features else { return headers };
+    let Some(features) = &record.features else {
+        return headers;
+    };
     put(&mut headers, TASK, record.task.as_str());
     put(&mut headers, LEVEL, record.level.as_str());
-    put(&mut headers, COMPLEXITY, &format!("{:.3}", features.complexity));
+    put(
+        &mut headers,
+        COMPLEXITY,
+        &format!("{:.3}", features.complexity),
+    );
     put(&mut headers, CACHE, record.cache.as_str());
     if let Some(model) = &record.model {
         put(&mut headers, MODEL, model.as_str());
@@ -267,8 +344,18 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
     headers
 }
 
+fn rate_headers(gw: &Gateway, active: &Active, caller: &Caller, headers: &mut HeaderMap) {
+    limits::write_headers(
+        headers,
+        &limits::standing(&gw.limiters, &active.snapshot, caller),
+    );
+}
+
 fn event_headers(headers: &mut HeaderMap) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx in front of us must not collect events.
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -282,7 +369,12 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// The record of a request of which nothing is known yet.
-pub(super) fn blank_record(gw: &Gateway, active: &Active, endpoint: Endpoint, request_id: RequestId) -> RequestRecord {
+pub(super) fn blank_record(
+    gw: &Gateway,
+    active: &Active,
+    endpoint: Endpoint,
+    request_id: RequestId,
+) -> RequestRecord {
     RequestRecord {
         request_id,
         started_at_ms: gw.clock.unix_ms(),
@@ -329,19 +421,30 @@ pub(super) fn describe(record: &mut RequestRecord, call: &Call) {
     record.asked_model.clone_from(&call.model);
     record.stream = call.stream.wanted;
     record.end_user.clone_from(&call.end_user);
-    record.tags = call.directives.tags.iter().chain(&call.metadata).cloned().collect();
+    record.tags = call
+        .directives
+        .tags
+        .iter()
+        .chain(&call.metadata)
+        .cloned()
+        .collect();
 }
 
 /// What the classifier found.
-pub(super) fn classified(record: &mut RequestRecord, task: TaskName, features: Features, cell: &Cell) {
-    record.task = task;
+pub(super) fn classified(
+    record: &mut RequestRecord,
+    call: &Call,
+    features: &Features,
+    cell: &Cell,
+) {
+    record.task = classify::task_of(call, features);
     record.level = cell.level.clone();
-    record.features = Some(features);
+    record.features = Some(features.clone());
 }
 
 /// Says that another model than the plan's first answered.
-pub(super) fn note_fallback(record: &mut RequestRecord, first: Option<&crate::types::ModelId>) {
-    if record.model.as_ref() != first && record.model.is_some() {
+pub(super) fn note_fallback(record: &mut RequestRecord, first: Option<&Candidate>) {
+    if record.model.as_ref() != first.map(|candidate| &candidate.model) {
         record.reason = Some(Reason::Fallback);
     }
 }

@@ -80,6 +80,8 @@ pub struct Execution<'a> {
     pub snapshot: &'a Snapshot,
     /// The deployments' states.
     pub bound: &'a Bound,
+    /// Where the caller's requests may be served; empty: anywhere.
+    pub regions: &'a [Box<str>],
     /// The retry budget of the process.
     pub retry_budget: &'a RetryBudget,
     /// Where retries and fallbacks are counted.
@@ -219,6 +221,15 @@ impl<'a> CandidateRun<'a> {
                 }
             }
         }
+    }
+
+    /// A deployment whose provider has its key and that stands where the caller's requests may go.
+    fn may_use(&self, index: usize) -> bool {
+        let deployment = &self.model.deployments[index];
+        let regions = self.execution.regions;
+        let region = deployment.region.as_ref().or(self.model.region.as_ref());
+        self.execution.snapshot.providers[deployment.provider].enabled
+            && (regions.is_empty() || region.is_some_and(|region| regions.contains(region)))
     }
 
     /// The deployment with the fewest outstanding attempts for its weight whose breaker lets us pass.

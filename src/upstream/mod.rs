@@ -91,9 +91,9 @@ impl http_body::Body for EventSource {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             Self::Http(body) => Pin::new(body).poll_frame(context),
-            Self::Simulated(stream) => {
-                stream.poll_chunk(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
-            }
+            Self::Simulated(stream) => stream
+                .poll_chunk(context)
+                .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Spent => Poll::Ready(None),
         }
     }
@@ -106,15 +106,25 @@ impl http_body::Body for EventSource {
 ///
 /// # Cancel safety
 /// Dropping the future closes (HTTP/1.1) or resets (HTTP/2) the upstream's request.
-pub async fn send(outbound: Outbound<'_>, client: Option<&HttpClient>) -> Result<Reply, AttemptFailure> {
-    let budget = if outbound.call.stream.wanted { outbound.timeouts.first_event } else { outbound.timeouts.response };
+pub async fn send(
+    outbound: Outbound<'_>,
+    client: Option<&HttpClient>,
+) -> Result<Reply, AttemptFailure> {
+    let budget = if outbound.call.stream.wanted {
+        outbound.timeouts.first_event
+    } else {
+        outbound.timeouts.response
+    };
     let until = outbound.deadline.min(Instant::now() + budget);
     let attempt = async {
         match (&outbound.provider.endpoint, client) {
             (ProviderEndpoint::Simulated(params), _) => simulated_reply(outbound, params).await,
             (ProviderEndpoint::Http(endpoint), Some(client)) => {
                 let request = request::build(&outbound, endpoint)?;
-                let response = client.request(request).await.map_err(|error| response::unreachable(&error))?;
+                let response = client
+                    .request(request)
+                    .await
+                    .map_err(|error| response::unreachable(&error))?;
                 response::read(&outbound, response).await
             }
             (ProviderEndpoint::Http(_), None) => Err(AttemptFailure::unsent(
@@ -131,7 +141,11 @@ pub async fn send(outbound: Outbound<'_>, client: Option<&HttpClient>) -> Result
 }
 
 fn timed_out(stream: bool, budget: Duration) -> AttemptFailure {
-    let what = if stream { "no first event" } else { "no answer" };
+    let what = if stream {
+        "no first event"
+    } else {
+        "no answer"
+    };
     let message = format!("{what} within {} ms", budget.as_millis());
     AttemptFailure::sent(Outcome::Timeout, Next::Fallback, message)
 }
@@ -140,17 +154,23 @@ async fn simulated_reply(
     outbound: Outbound<'_>,
     params: &crate::runtime::SimulatedParams,
 ) -> Result<Reply, AttemptFailure> {
-    let simulation = simulated::simulate(params, outbound.call, &outbound.deployment.upstream_model);
+    let simulation =
+        simulated::simulate(params, outbound.call, &outbound.deployment.upstream_model);
     if !simulation.first_after.is_zero() {
         tokio::time::sleep(simulation.first_after).await;
     }
     match simulation.answer {
-        SimulatedAnswer::Unavailable(body) => {
-            Err(response::refused(&outbound, http::StatusCode::SERVICE_UNAVAILABLE, &http::HeaderMap::new(), body))
-        }
+        SimulatedAnswer::Unavailable(body) => Err(response::refused(
+            &outbound,
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            &http::HeaderMap::new(),
+            body,
+        )),
         SimulatedAnswer::Whole(body) => response::whole(&outbound, body).map(Reply::Whole),
         SimulatedAnswer::Stream(stream) => {
-            response::stream(&outbound, EventSource::Simulated(stream)).await.map(Reply::Stream)
+            response::stream(&outbound, EventSource::Simulated(stream))
+                .await
+                .map(Reply::Stream)
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::types::{AttemptFailure, Next, Outcome};
 
 use super::Outbound;
 
-const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+const OUR_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
@@ -20,14 +21,23 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 ///
 /// # Errors
 /// When the configured URL or credential cannot be put into a request; nothing was sent.
-pub fn build(outbound: &Outbound<'_>, endpoint: &HttpEndpoint) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+pub fn build(
+    outbound: &Outbound<'_>,
+    endpoint: &HttpEndpoint,
+) -> Result<Request<Full<Bytes>>, AttemptFailure> {
     let call = outbound.call;
-    let ask_usage = call.stream.wanted && call.endpoint.generates() && !outbound.provider.quirks.no_stream_options;
+    let ask_usage = call.stream.wanted
+        && call.endpoint.generates()
+        && !outbound.provider.quirks.no_stream_options;
     let codec = outbound.provider.dialect.codec();
     let body = codec.encode_request(call, &outbound.deployment.upstream_model, ask_usage);
     let mut request = Request::builder()
         .method(Method::POST)
-        .uri(url(endpoint, call.endpoint.path(), &outbound.deployment.upstream_model))
+        .uri(url(
+            endpoint,
+            call.endpoint.path(),
+            &outbound.deployment.upstream_model,
+        ))
         .body(Full::new(body))
         .map_err(|error| misconfigured(&format!("the provider's URL cannot be used: {error}")))?;
     let headers = request.headers_mut();
@@ -37,7 +47,12 @@ pub fn build(outbound: &Outbound<'_>, endpoint: &HttpEndpoint) -> Result<Request
     for (name, value) in &outbound.provider.headers {
         headers.insert(name, value.clone());
     }
-    match outbound.deployment.signer.as_ref().unwrap_or(&outbound.provider.signer) {
+    match outbound
+        .deployment
+        .signer
+        .as_ref()
+        .unwrap_or(&outbound.provider.signer)
+    {
         Signer::None => {}
         Signer::Bearer(key) => {
             let value = secret_header(&format!("Bearer {}", key.expose_secret()))?;
@@ -52,8 +67,9 @@ pub fn build(outbound: &Outbound<'_>, endpoint: &HttpEndpoint) -> Result<Request
 }
 
 fn secret_header(text: &str) -> Result<HeaderValue, AttemptFailure> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| misconfigured("the provider's key holds characters that a header cannot carry"))?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        misconfigured("the provider's key holds characters that a header cannot carry")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

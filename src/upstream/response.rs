@@ -28,14 +28,28 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// The client could not reach the upstream, or the connection broke before the head came.
 pub fn unreachable(error: &hyper_util::client::legacy::Error) -> AttemptFailure {
     if error.is_connect() {
-        return AttemptFailure::unsent(Outcome::Connect, Next::Retry, format!("cannot connect: {}", root_cause(error)));
+        return AttemptFailure::unsent(
+            Outcome::Connect,
+            Next::Retry,
+            format!("cannot connect: {}", root_cause(error)),
+        );
     }
-    let hyper = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    let hyper = error
+        .source()
+        .and_then(|source| source.downcast_ref::<hyper::Error>());
     if hyper.is_some_and(hyper::Error::is_canceled) {
         // A pooled connection went away before the request was written to it.
-        return AttemptFailure::unsent(Outcome::Connect, Next::Retry, "the pooled connection was closed");
+        return AttemptFailure::unsent(
+            Outcome::Connect,
+            Next::Retry,
+            "the pooled connection was closed",
+        );
     }
-    AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, format!("the connection broke: {}", root_cause(error)))
+    AttemptFailure::sent(
+        Outcome::UpstreamError,
+        Next::Retry,
+        format!("the connection broke: {}", root_cause(error)),
+    )
 }
 
 fn root_cause(error: &dyn Error) -> String {
@@ -47,14 +61,23 @@ fn root_cause(error: &dyn Error) -> String {
 }
 
 /// Reads a response's head and as much of its body as is needed.
-pub async fn read(outbound: &Outbound<'_>, response: Response<Incoming>) -> Result<Reply, AttemptFailure> {
+pub async fn read(
+    outbound: &Outbound<'_>,
+    response: Response<Incoming>,
+) -> Result<Reply, AttemptFailure> {
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         let body = Limited::new(body, MAX_ERROR_BYTES).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body = body
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
         return Err(refused(outbound, head.status, &head.headers, body));
     }
-    if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") {
+    if let Some(encoding) = head
+        .headers
+        .get(CONTENT_ENCODING)
+        .filter(|it| it.as_bytes() != b"identity")
+    {
         let message = format!("the answer is encoded as {encoding:?}, which was not asked for");
         return Err(nonsense(head.status, message));
     }
@@ -62,12 +85,23 @@ pub async fn read(outbound: &Outbound<'_>, response: Response<Incoming>) -> Resu
         .headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
+        .is_some_and(|value| {
+            value
+                .trim_start()
+                .to_ascii_lowercase()
+                .starts_with("text/event-stream")
+        });
     if outbound.call.stream.wanted && is_events {
-        return stream(outbound, EventSource::Http(body)).await.map(Reply::Stream);
+        return stream(outbound, EventSource::Http(body))
+            .await
+            .map(Reply::Stream);
     }
     let whole = whole_body(outbound, head.status, body).await?;
-    if outbound.call.stream.wanted { whole_as_stream(outbound, &whole).map(Reply::Stream) } else { Ok(Reply::Whole(whole)) }
+    if outbound.call.stream.wanted {
+        whole_as_stream(outbound, &whole).map(Reply::Stream)
+    } else {
+        Ok(Reply::Whole(whole))
+    }
 }
 
 async fn whole_body(
@@ -75,40 +109,66 @@ async fn whole_body(
     status: StatusCode,
     body: Incoming,
 ) -> Result<WholeReply, AttemptFailure> {
-    let collected = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
-        AttemptFailure {
+    let collected = Limited::new(body, MAX_ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(|error| AttemptFailure {
             status: Some(status.as_u16()),
-            ..AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, format!("the answer broke off: {error}"))
-        }
-    })?;
+            ..AttemptFailure::sent(
+                Outcome::UpstreamError,
+                Next::Retry,
+                format!("the answer broke off: {error}"),
+            )
+        })?;
     whole(outbound, collected.to_bytes())
 }
 
 /// Judges a whole answer of status 200.
 pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, AttemptFailure> {
-    match outbound.provider.dialect.codec().inspect_response(outbound.call.endpoint, &body) {
-        Ok(facts) if facts.error.is_some() => {
-            Err(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), body))
-        }
+    match outbound
+        .provider
+        .dialect
+        .codec()
+        .inspect_response(outbound.call.endpoint, &body)
+    {
+        Ok(facts) if facts.error.is_some() => Err(refused(
+            outbound,
+            StatusCode::BAD_GATEWAY,
+            &HeaderMap::new(),
+            body,
+        )),
         Ok(facts) => Ok(WholeReply { body, facts }),
         Err(error) => Err(nonsense(StatusCode::OK, error.to_string())),
     }
 }
 
 /// An upstream that answers a streamed request with a whole answer.
-fn whole_as_stream(outbound: &Outbound<'_>, whole: &WholeReply) -> Result<StreamReply, AttemptFailure> {
+fn whole_as_stream(
+    outbound: &Outbound<'_>,
+    whole: &WholeReply,
+) -> Result<StreamReply, AttemptFailure> {
     let codec = outbound.provider.dialect.codec();
-    let events = codec
-        .whole_to_stream(&whole.body, true)
-        .ok_or_else(|| nonsense(StatusCode::OK, "the answer cannot be turned into events".to_owned()))?;
+    let events = codec.whole_to_stream(&whole.body, true).ok_or_else(|| {
+        nonsense(
+            StatusCode::OK,
+            "the answer cannot be turned into events".to_owned(),
+        )
+    })?;
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
     let pushed = framer.push(events);
     pushed.map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
-    Ok(StreamReply { first: Vec::new(), framer, body: EventSource::Spent })
+    Ok(StreamReply {
+        first: Vec::new(),
+        framer,
+        body: EventSource::Spent,
+    })
 }
 
 /// Waits for the first event that carries data and makes sure that it is no error.
-pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<StreamReply, AttemptFailure> {
+pub async fn stream(
+    outbound: &Outbound<'_>,
+    mut body: EventSource,
+) -> Result<StreamReply, AttemptFailure> {
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
     let mut first = Vec::new();
     loop {
@@ -119,7 +179,11 @@ pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<St
                     return Err(failure);
                 }
                 first.push(event);
-                return Ok(StreamReply { first, framer, body });
+                return Ok(StreamReply {
+                    first,
+                    framer,
+                    body,
+                });
             }
             first.push(event);
         }
@@ -127,16 +191,29 @@ pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<St
         match frame {
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
-                    framer.push(chunk).map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
+                    framer
+                        .push(chunk)
+                        .map_err(|error| nonsense(StatusCode::OK, error.to_string()))?;
                 }
             }
             Some(Err(error)) => {
-                let message = format!("the stream broke before its first event: {}", root_cause(&error));
-                return Err(AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, message));
+                let message = format!(
+                    "the stream broke before its first event: {}",
+                    root_cause(&error)
+                );
+                return Err(AttemptFailure::sent(
+                    Outcome::UpstreamError,
+                    Next::Retry,
+                    message,
+                ));
             }
             None => {
                 let message = "the stream ended before its first event";
-                return Err(AttemptFailure::sent(Outcome::UpstreamError, Next::Retry, message));
+                return Err(AttemptFailure::sent(
+                    Outcome::UpstreamError,
+                    Next::Retry,
+                    message,
+                ));
             }
         }
     }
@@ -144,15 +221,28 @@ pub async fn stream(outbound: &Outbound<'_>, mut body: EventSource) -> Result<St
 
 /// A stream that opens with an error, with its end, or with what is not of its dialect.
 fn opening_failure(outbound: &Outbound<'_>, event: &SseEvent) -> Option<AttemptFailure> {
-    let out_of_place = |what: &str| Some(nonsense(StatusCode::OK, format!("the stream begins with {what}")));
+    let out_of_place = |what: &str| {
+        Some(nonsense(
+            StatusCode::OK,
+            format!("the stream begins with {what}"),
+        ))
+    };
     match outbound.provider.dialect.codec().tap().see(event) {
         EventKind::Error => {
             let data = event.data().unwrap_or_default();
-            Some(refused(outbound, StatusCode::BAD_GATEWAY, &HeaderMap::new(), Bytes::copy_from_slice(&data)))
+            Some(refused(
+                outbound,
+                StatusCode::BAD_GATEWAY,
+                &HeaderMap::new(),
+                Bytes::copy_from_slice(&data),
+            ))
         }
         EventKind::Done => out_of_place("its end"),
         EventKind::Malformed => out_of_place("what is not of its dialect"),
-        EventKind::Content { .. } | EventKind::Usage { .. } | EventKind::Comment | EventKind::Other => None,
+        EventKind::Content { .. }
+        | EventKind::Usage { .. }
+        | EventKind::Comment
+        | EventKind::Other => None,
     }
 }
 
@@ -164,14 +254,21 @@ fn nonsense(status: StatusCode, message: String) -> AttemptFailure {
 }
 
 /// An answer that is an error: what kind, and what may follow.
-pub fn refused(outbound: &Outbound<'_>, status: StatusCode, headers: &HeaderMap, body: Bytes) -> AttemptFailure {
+pub fn refused(
+    outbound: &Outbound<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> AttemptFailure {
     let error = ErrorFacts::read(&body);
     let retry_after = parse_retry_after(headers, outbound.unix_ms);
     let mut failure = kind_of(status, &error);
     failure.status = Some(status.as_u16());
     failure.retry_after = retry_after;
-    if matches!(failure.outcome, Outcome::Invalid | Outcome::ContextLength | Outcome::ContentPolicy)
-        && error.is_object
+    if matches!(
+        failure.outcome,
+        Outcome::Invalid | Outcome::ContextLength | Outcome::ContentPolicy
+    ) && error.is_object
         && status.is_client_error()
     {
         failure.refusal = Some(UpstreamRefusal { status, body });
@@ -197,14 +294,21 @@ struct ErrorFacts {
 
 impl ErrorFacts {
     fn read(body: &[u8]) -> Self {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+            return Self::default();
+        };
         let error = value.get("error").unwrap_or(&Value::Null);
         let text = |name: &str| match error.get(name) {
             Some(Value::String(text)) => text.to_ascii_lowercase(),
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
         };
-        Self { is_object: error.is_object(), code: text("code"), kind: text("type"), message: text("message") }
+        Self {
+            is_object: error.is_object(),
+            code: text("code"),
+            kind: text("type"),
+            message: text("message"),
+        }
     }
 
     fn says_context_length(&self) -> bool {
@@ -215,8 +319,10 @@ impl ErrorFacts {
     }
 
     fn says_content_policy(&self) -> bool {
-        matches!(self.code.as_str(), "content_filter" | "content_policy_violation" | "moderation_blocked")
-            || self.kind == "content_policy_violation"
+        matches!(
+            self.code.as_str(),
+            "content_filter" | "content_policy_violation" | "moderation_blocked"
+        ) || self.kind == "content_policy_violation"
     }
 
     fn says_out_of_quota(&self) -> bool {
@@ -227,26 +333,59 @@ impl ErrorFacts {
 fn kind_of(status: StatusCode, error: &ErrorFacts) -> AttemptFailure {
     let of = |outcome, next, message: &str| AttemptFailure::sent(outcome, next, message);
     if error.says_context_length() {
-        return of(Outcome::ContextLength, Next::Fallback, "the prompt is too long for the model");
+        return of(
+            Outcome::ContextLength,
+            Next::Fallback,
+            "the prompt is too long for the model",
+        );
     }
     if error.says_content_policy() {
-        return of(Outcome::ContentPolicy, Next::Stop, "the provider's content policy refused the request");
+        return of(
+            Outcome::ContentPolicy,
+            Next::Stop,
+            "the provider's content policy refused the request",
+        );
     }
     match status.as_u16() {
-        429 if error.says_out_of_quota() => {
-            of(Outcome::RateLimited, Next::Fallback, "the provider's account is out of quota")
-        }
-        429 => of(Outcome::RateLimited, Next::Retry, "the provider's rate limit"),
-        401 | 403 => of(Outcome::UpstreamAuth, Next::Fallback, "the provider refused our credentials"),
-        404 => of(Outcome::UpstreamError, Next::Fallback, "the provider does not know the model or the path"),
-        413 => of(Outcome::ContextLength, Next::Fallback, "the request is too large for the provider"),
+        429 if error.says_out_of_quota() => of(
+            Outcome::RateLimited,
+            Next::Fallback,
+            "the provider's account is out of quota",
+        ),
+        429 => of(
+            Outcome::RateLimited,
+            Next::Retry,
+            "the provider's rate limit",
+        ),
+        401 | 403 => of(
+            Outcome::UpstreamAuth,
+            Next::Fallback,
+            "the provider refused our credentials",
+        ),
+        404 => of(
+            Outcome::UpstreamError,
+            Next::Fallback,
+            "the provider does not know the model or the path",
+        ),
+        413 => of(
+            Outcome::ContextLength,
+            Next::Fallback,
+            "the request is too large for the provider",
+        ),
         408 | 409 | 425 | 500..=599 => {
             let message = format!("the provider answered {}", status.as_u16());
             of(Outcome::UpstreamError, Next::Retry, &message)
         }
-        400..=499 => of(Outcome::Invalid, Next::Stop, "the provider refused the request"),
+        400..=499 => of(
+            Outcome::Invalid,
+            Next::Stop,
+            "the provider refused the request",
+        ),
         _ => {
-            let message = format!("the provider answered {}, which is no answer", status.as_u16());
+            let message = format!(
+                "the provider answered {}, which is no answer",
+                status.as_u16()
+            );
             of(Outcome::UpstreamError, Next::Fallback, &message)
         }
     }

@@ -20,8 +20,27 @@ use crate::types::{Call, Endpoint, Part};
 
 /// The vocabulary of simulated answers.
 const WORDS: &[&str] = &[
-    "this", "simulated", "answer", "stands", "in", "for", "what", "the", "model", "would", "say", "about",
-    "your", "request", "with", "a", "plausible", "length", "and", "no", "meaning",
+    "this",
+    "simulated",
+    "answer",
+    "stands",
+    "in",
+    "for",
+    "what",
+    "the",
+    "model",
+    "would",
+    "say",
+    "about",
+    "your",
+    "request",
+    "with",
+    "a",
+    "plausible",
+    "length",
+    "and",
+    "no",
+    "meaning",
 ];
 /// Length of a simulated embedding unless the request asks for another.
 const EMBEDDING_DIMENSIONS: usize = 8;
@@ -51,27 +70,45 @@ pub enum SimulatedAnswer {
 /// Decides deterministically from the seed and the request what the provider does.
 pub fn simulate(params: &SimulatedParams, call: &Call, upstream_model: &str) -> Simulation {
     let mut rng = StdRng::seed_from_u64(seed_of(params.seed, call, upstream_model));
-    let first_after = params.latency.mul_f64(lognormal(&mut rng, params.latency_sigma));
+    let first_after = params
+        .latency
+        .mul_f64(lognormal(&mut rng, params.latency_sigma));
     if rng.random::<f64>() < params.error_rate {
         let error = json!({"error": {"message": "the simulated provider is unavailable", "type": "server_error", "param": null, "code": "simulated_unavailable"}});
-        return Simulation { first_after, answer: SimulatedAnswer::Unavailable(bytes_of(&error)) };
+        return Simulation {
+            first_after,
+            answer: SimulatedAnswer::Unavailable(bytes_of(&error)),
+        };
     }
     let input = input_tokens(call);
     let answer = if call.endpoint == Endpoint::Embeddings {
         SimulatedAnswer::Whole(bytes_of(&embeddings(&mut rng, call, upstream_model, input)))
     } else {
         let wanted = f64::from(params.output_tokens) * lognormal(&mut rng, 0.4);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive count")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small positive count"
+        )]
         let output = (wanted as u64).clamp(1, call.max_output_tokens.unwrap_or(u64::MAX).max(1));
         let truncated = call.max_output_tokens.is_some_and(|cap| output >= cap);
-        let script = Script { model: upstream_model, words: words(&mut rng, output), input, output, truncated };
+        let script = Script {
+            model: upstream_model,
+            words: words(&mut rng, output),
+            input,
+            output,
+            truncated,
+        };
         if call.stream.wanted {
             SimulatedAnswer::Stream(SimulatedStream::new(script.events(call), params.chunk_gap))
         } else {
             SimulatedAnswer::Whole(bytes_of(&script.whole(call)))
         }
     };
-    Simulation { first_after, answer }
+    Simulation {
+        first_after,
+        answer,
+    }
 }
 
 /// One answer before it is put into a form.
@@ -124,7 +161,11 @@ impl Script<'_> {
 
     /// Text that holds to a requested JSON format as far as a simulation can: an object.
     fn content(&self, call: &Call, text: &str) -> String {
-        if call.needs.json_schema { json!({"simulated": text}).to_string() } else { text.to_owned() }
+        if call.needs.json_schema {
+            json!({"simulated": text}).to_string()
+        } else {
+            text.to_owned()
+        }
     }
 
     fn events(&self, call: &Call) -> VecDeque<Bytes> {
@@ -140,11 +181,23 @@ impl Script<'_> {
         let mut events = VecDeque::with_capacity(self.words.len() + 4);
         for index in 0..call.choices {
             if !legacy {
-                events.push_back(chunk(index, json!({"role": "assistant", "content": ""}), None));
+                events.push_back(chunk(
+                    index,
+                    json!({"role": "assistant", "content": ""}),
+                    None,
+                ));
             }
             for (position, word) in self.words.iter().enumerate() {
-                let text = if position == 0 { (*word).to_owned() } else { format!(" {word}") };
-                let delta = if legacy { json!(text) } else { json!({"content": text}) };
+                let text = if position == 0 {
+                    (*word).to_owned()
+                } else {
+                    format!(" {word}")
+                };
+                let delta = if legacy {
+                    json!(text)
+                } else {
+                    json!({"content": text})
+                };
                 events.push_back(chunk(index, delta, None));
             }
             let end = if legacy { json!("") } else { json!({}) };
@@ -156,7 +209,11 @@ impl Script<'_> {
     }
 
     fn event(&self, legacy: bool, choices: &[Value], usage: &Value) -> Bytes {
-        let object = if legacy { "text_completion" } else { "chat.completion.chunk" };
+        let object = if legacy {
+            "text_completion"
+        } else {
+            "chat.completion.chunk"
+        };
         let chunk = json!({
             "id": "chatcmpl-simulated", "object": object, "created": 0, "model": self.model,
             "choices": choices, "usage": usage,
@@ -166,9 +223,16 @@ impl Script<'_> {
 }
 
 fn embeddings(rng: &mut StdRng, call: &Call, model: &str, input: u64) -> Value {
-    let inputs = call.turns.iter().map(|turn| turn.parts.len()).sum::<usize>().max(1);
+    let inputs = call
+        .turns
+        .iter()
+        .map(|turn| turn.parts.len())
+        .sum::<usize>()
+        .max(1);
     let one = |index: usize| {
-        let vector: Vec<f32> = (0..EMBEDDING_DIMENSIONS).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let vector: Vec<f32> = (0..EMBEDDING_DIMENSIONS)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
         json!({"object": "embedding", "index": index, "embedding": vector})
     };
     json!({
@@ -185,12 +249,18 @@ fn input_tokens(call: &Call) -> u64 {
         Part::TokenIds(count) => *count as usize,
         _ => 256,
     };
-    let tokens: usize = call.turns.iter().flat_map(|turn| turn.parts.iter().map(bytes_of)).sum();
+    let tokens: usize = call
+        .turns
+        .iter()
+        .flat_map(|turn| turn.parts.iter().map(bytes_of))
+        .sum();
     tokens.max(1) as u64
 }
 
 fn words(rng: &mut StdRng, count: u64) -> Vec<&'static str> {
-    (0..count).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect()
+    (0..count)
+        .map(|_| WORDS[rng.random_range(0..WORDS.len())])
+        .collect()
 }
 
 /// A factor around 1 with a log-normal spread (Box–Muller on two uniform draws).
@@ -224,7 +294,12 @@ pub struct SimulatedStream {
 
 impl SimulatedStream {
     fn new(events: VecDeque<Bytes>, gap: Duration) -> Self {
-        Self { events, gap, timer: None, next_at: Instant::now() }
+        Self {
+            events,
+            gap,
+            timer: None,
+            next_at: Instant::now(),
+        }
     }
 
     /// Yields the next chunk when its time has come; `None` at the end.
@@ -234,7 +309,9 @@ impl SimulatedStream {
         }
         if !self.gap.is_zero() && Instant::now() < self.next_at {
             let next_at = self.next_at;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next_at)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next_at)));
             if timer.deadline() != next_at {
                 timer.as_mut().reset(next_at);
             }

@@ -28,11 +28,15 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
     pub fn text(&self) -> String {
@@ -43,7 +47,11 @@ impl Reply {
     pub fn events(&self) -> Vec<String> {
         self.text()
             .split("\n\n")
-            .filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ").map(str::to_owned)))
+            .filter_map(|event| {
+                event
+                    .lines()
+                    .find_map(|line| line.strip_prefix("data: ").map(str::to_owned))
+            })
             .collect()
     }
 
@@ -55,7 +63,11 @@ impl Reply {
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
         let pool = Pool::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self { address, pool, headers: Vec::new() }
+        Self {
+            address,
+            pool,
+            headers: Vec::new(),
+        }
     }
 
     /// The same client with one more header on every request.
@@ -68,12 +80,22 @@ impl Client {
         self.address
     }
 
-    pub async fn open(&self, method: &str, path: &str, body: impl Into<Bytes>) -> http::Response<Incoming> {
-        let mut request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+    pub async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.header("content-type", "application/json").body(Full::new(body.into())).expect("a request");
+        let request = request
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .expect("a request");
         self.pool.request(request).await.expect("an answer")
     }
 
@@ -81,7 +103,11 @@ impl Client {
         let response = self.open(method, path, body).await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
-        Reply { status: head.status.as_u16(), headers: head.headers, body }
+        Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Reply {

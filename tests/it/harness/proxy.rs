@@ -26,8 +26,13 @@ impl Proxy {
     /// Starts on this configuration, which must be valid.
     pub async fn start(yaml: &str) -> Self {
         let now_ms = Clock::system().unix_ms();
-        let snapshot = config::load(yaml, "routes.yaml", &|name| std::env::var(name).ok(), now_ms)
-            .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
+        let snapshot = config::load(
+            yaml,
+            "routes.yaml",
+            &|name| std::env::var(name).ok(),
+            now_ms,
+        )
+        .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
         Self::run(snapshot, None).await
     }
 
@@ -43,11 +48,23 @@ impl Proxy {
     async fn run(snapshot: config::Snapshot, source: Option<Source>) -> Self {
         let data = bind("127.0.0.1:0").expect("a port");
         let admin = bind("127.0.0.1:0").expect("a port");
-        let (data_address, admin_address) = (data.local_addr().expect("bound"), admin.local_addr().expect("bound"));
-        let options = Options { clock: Clock::system(), seed: 7 };
+        let (data_address, admin_address) = (
+            data.local_addr().expect("bound"),
+            admin.local_addr().expect("bound"),
+        );
+        let options = Options {
+            clock: Clock::system(),
+            seed: 7,
+        };
         let gateway = bootstrap::gateway(snapshot, options).expect("the gateway starts");
-        let running = Running::start(Arc::clone(&gateway), data, admin, source).expect("the proxy starts");
-        Self { data: data_address, admin: admin_address, gateway, running: Some(running) }
+        let running =
+            Running::start(Arc::clone(&gateway), data, admin, source).expect("the proxy starts");
+        Self {
+            data: data_address,
+            admin: admin_address,
+            gateway,
+            running: Some(running),
+        }
     }
 
     /// A client of the data listener.
@@ -64,7 +81,13 @@ impl Proxy {
     pub async fn record(&self, request_id: &str) -> RequestRecord {
         let id = tollgate::types::RequestId::from_text(request_id);
         for _ in 0..2000 {
-            if let Some(record) = self.gateway.ledger.request(&id).await.expect("the ledger reads") {
+            if let Some(record) = self
+                .gateway
+                .ledger
+                .request(&id)
+                .await
+                .expect("the ledger reads")
+            {
                 return record;
             }
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -78,7 +101,11 @@ impl Proxy {
             .metrics
             .samples(family)
             .into_iter()
-            .filter(|(have, _)| labels.iter().all(|(name, value)| have.get(*name).is_some_and(|it| it == value)))
+            .filter(|(have, _)| {
+                labels
+                    .iter()
+                    .all(|(name, value)| have.get(*name).is_some_and(|it| it == value))
+            })
             .map(|(_, value)| value)
             .sum()
     }

@@ -44,7 +44,10 @@ impl Received {
     /// The text of the last message.
     pub fn last_text(&self) -> String {
         let body = self.json();
-        let last = body["messages"].as_array().and_then(|messages| messages.last().cloned()).unwrap_or_default();
+        let last = body["messages"]
+            .as_array()
+            .and_then(|messages| messages.last().cloned())
+            .unwrap_or_default();
         last["content"].as_str().unwrap_or_default().to_owned()
     }
 }
@@ -94,7 +97,9 @@ impl Script {
 
     /// A stream of these `data:` payloads, one chunk each, ending properly.
     pub fn events<S: AsRef<str>>(payloads: &[S]) -> Self {
-        let steps = payloads.iter().map(|it| Step::Chunk(format!("data: {}\n\n", it.as_ref()).into_bytes()));
+        let steps = payloads
+            .iter()
+            .map(|it| Step::Chunk(format!("data: {}\n\n", it.as_ref()).into_bytes()));
         Self::steps(steps.collect())
     }
 
@@ -111,7 +116,10 @@ impl Script {
 
     /// An error in OpenAI's form.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
-        Self::json(status, &json!({"error": {"message": message, "type": "error", "param": null, "code": code}}))
+        Self::json(
+            status,
+            &json!({"error": {"message": message, "type": "error", "param": null, "code": code}}),
+        )
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -125,7 +133,12 @@ impl Script {
     }
 
     /// A plain answer to whatever was asked, whole or streamed as asked, with this usage.
-    pub fn answer(request: &Received, text: &str, prompt_tokens: u64, completion_tokens: u64) -> Self {
+    pub fn answer(
+        request: &Received,
+        text: &str,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Self {
         let usage = usage(prompt_tokens, completion_tokens);
         if request.wants_stream() {
             return Self::events(&stream_payloads(request, text, &usage));
@@ -164,7 +177,11 @@ pub fn chunk(model: &str, delta: &Value, finish: Option<&str>) -> String {
 /// The payloads of a whole stream: role, words, finish, usage if asked, end marker.
 pub fn stream_payloads(request: &Received, text: &str, usage: &Value) -> Vec<String> {
     let model = request.model();
-    let mut payloads = vec![chunk(&model, &json!({"role": "assistant", "content": ""}), None)];
+    let mut payloads = vec![chunk(
+        &model,
+        &json!({"role": "assistant", "content": ""}),
+        None,
+    )];
     for word in text.split_inclusive(' ') {
         payloads.push(chunk(&model, &json!({"content": word}), None));
     }
@@ -200,7 +217,9 @@ pub struct Upstream {
 impl Upstream {
     /// Starts one that does what `behaviour` says for each request.
     pub async fn start(behaviour: impl Fn(&Received) -> Script + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Arc::new(behaviour)),
@@ -260,7 +279,10 @@ impl Upstream {
     /// Waits until this many peers have left in the middle of an answer.
     pub async fn wait_for_abandoned(&self, count: usize) {
         let mut abandoned = self.shared.abandoned.subscribe();
-        abandoned.wait_for(|left| *left >= count).await.expect("the upstream lives");
+        abandoned
+            .wait_for(|left| *left >= count)
+            .await
+            .expect("the upstream lives");
     }
 }
 
@@ -268,7 +290,9 @@ async fn connection(mut socket: TcpStream, shared: Arc<Shared>) -> std::io::Resu
     socket.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
-        let Some(mut request) = read_request(&mut socket, &mut buffer).await? else { return Ok(()) };
+        let Some(mut request) = read_request(&mut socket, &mut buffer).await? else {
+            return Ok(());
+        };
         request.number = shared.count.fetch_add(1, Ordering::SeqCst);
         shared.received.lock().push(request.clone());
         let behaviour = Arc::clone(&shared.behaviour.lock());
@@ -279,7 +303,10 @@ async fn connection(mut socket: TcpStream, shared: Arc<Shared>) -> std::io::Resu
     }
 }
 
-async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Received>> {
+async fn read_request(
+    socket: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<Option<Received>> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
@@ -291,12 +318,18 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
     let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
     let mut lines = head.lines();
     let mut start = lines.next().unwrap_or_default().split(' ');
-    let (method, path) = (start.next().unwrap_or_default().to_owned(), start.next().unwrap_or_default().to_owned());
+    let (method, path) = (
+        start.next().unwrap_or_default().to_owned(),
+        start.next().unwrap_or_default().to_owned(),
+    );
     let headers: HashMap<String, String> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length: usize = headers.get("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    let length: usize = headers
+        .get("content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
     while buffer.len() < head_end + length {
         if socket.read_buf(buffer).await? == 0 {
             return Ok(None);
@@ -304,7 +337,13 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
     }
     let body = buffer[head_end..head_end + length].to_vec();
     buffer.drain(..head_end + length);
-    Ok(Some(Received { number: 0, method, path, headers, body }))
+    Ok(Some(Received {
+        number: 0,
+        method,
+        path,
+        headers,
+        body,
+    }))
 }
 
 /// Plays a script; false when the connection is over.

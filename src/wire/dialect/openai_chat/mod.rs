@@ -95,7 +95,11 @@ impl Dialect for OpenaiChat {
     }
 
     fn synthetic(&self, answer: &Synthetic<'_>, stream: &StreamRequest) -> Bytes {
-        if stream.wanted { answer.stream(stream.include_usage) } else { answer.whole() }
+        if stream.wanted {
+            answer.stream(stream.include_usage)
+        } else {
+            answer.whole()
+        }
     }
 }
 

@@ -1,0 +1,277 @@
+//! The runtime as the policy sees it, the plan, and its decision record.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::classify::{self, Cell};
+use crate::error::ProxyError;
+use crate::gateway::{Active, Gateway};
+use crate::limits;
+use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as explaining};
+use crate::runtime::budgets::{Affordance, Payer};
+use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
+use crate::types::{
+    Call, Caller, Candidate, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan,
+    RequestId, RequestRecord,
+};
+use crate::wire::DialectId;
+
+/// The runtime at one moment, for one caller.
+struct View<'a> {
+    gw: &'a Gateway,
+    active: &'a Active,
+    caller: &'a Caller,
+    session: Option<SessionKey>,
+    affordance: Affordance,
+    now: Instant,
+    now_ms: i64,
+}
+
+impl<'a> View<'a> {
+    fn new(gw: &'a Gateway, active: &'a Active, caller: &'a Caller, call: &Call) -> Self {
+        let session = call
+            .directives
+            .session
+            .as_deref()
+            .map(|name| SessionKey::new(&caller.team, name));
+        let affordance = gw.budgets.affordance(caller);
+        Self {
+            gw,
+            active,
+            caller,
+            session,
+            affordance,
+            now: Instant::now(),
+            now_ms: gw.clock.unix_ms(),
+        }
+    }
+
+    fn payer(&self, model: usize) -> Payer {
+        let snapshot = &self.active.snapshot;
+        let model = &snapshot.models[model];
+        Payer {
+            team: self.caller.team.clone(),
+            app: self.caller.app.clone(),
+            key: self.caller.key.clone(),
+            model: model.id.clone(),
+            provider: snapshot.providers[model.provider].id.clone(),
+        }
+    }
+}
+
+impl RuntimeView for View<'_> {
+    fn breaker_open(&self, model: usize) -> bool {
+        self.active.bound[model]
+            .iter()
+            .all(|state| state.breaker.would_pass(self.now).is_err())
+    }
+
+    fn rate_limited(&self, model: usize) -> bool {
+        let snapshot = &self.active.snapshot;
+        let model = &snapshot.models[model];
+        !limits::would_admit(
+            &self.gw.limiters,
+            model,
+            &snapshot.providers[model.provider],
+        )
+    }
+
+    fn latency(&self, model: usize, output_tokens: u64) -> Option<Duration> {
+        self.gw.latencies.expected(
+            &self.active.snapshot.models[model].id,
+            output_tokens,
+            self.now_ms,
+        )
+    }
+
+    fn arm(&self, key: &ArmKey, quality: f64) -> ArmStats {
+        self.gw.arms.stats(
+            key,
+            quality,
+            &self.active.snapshot.select.learn,
+            self.now_ms,
+        )
+    }
+
+    fn linear(&self, model: &ModelId) -> LinearStats {
+        self.gw
+            .arms
+            .linear(model, &self.active.snapshot.select.learn, self.now_ms)
+    }
+
+    fn purse(&self) -> Purse {
+        Purse {
+            shadow_price: self.affordance.shadow_price,
+            under_floor: self.affordance.floor,
+            exhausted: self.affordance.exhausted,
+        }
+    }
+
+    fn affords(&self, model: usize, worst_case: PicoUsd) -> bool {
+        // Nothing to pay always fits; and without any budget there is nothing to ask.
+        if !worst_case.is_positive() || self.active.snapshot.budgets.is_empty() {
+            return true;
+        }
+        let affordance = self.gw.budgets.affordance_for(&self.payer(model));
+        affordance
+            .remaining
+            .is_none_or(|remaining| worst_case <= remaining)
+    }
+
+    fn session_model(&self) -> Option<ModelId> {
+        self.session
+            .as_ref()
+            .and_then(|session| self.gw.sessions.model(session))
+    }
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// What is asked.
+    pub call: &'a Call,
+    /// What the classifier found.
+    pub features: &'a Features,
+    /// The cell of the matrix.
+    pub cell: &'a Cell,
+    /// The model that is asked for.
+    pub asked: &'a Asked,
+}
+
+/// Asks the policy; the same question, runtime and generator give the same plan.
+pub(super) fn decide(
+    gw: &Gateway,
+    active: &Active,
+    question: &Question<'_>,
+    rng: &mut StdRng,
+) -> Plan {
+    let view = View::new(gw, active, question.caller, question.call);
+    let input = PlanInput {
+        snapshot: &active.snapshot,
+        view: &view,
+        caller: question.caller,
+        call: question.call,
+        features: question.features,
+        asked: question.asked,
+        row: &question.cell.row,
+        level: &question.cell.level,
+    };
+    policy::plan(&input, rng)
+}
+
+/// Writes the decision into the record and counts the choice.
+pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
+    record.reason = Some(plan.reason);
+    record.propensity = Some(plan.propensity);
+    record.decision = serde_json::value::to_raw_value(&explaining::candidates(plan)).ok();
+    if let Some(first) = plan.candidates.first() {
+        gw.metrics.chose(
+            record.task.as_str(),
+            record.level.as_str(),
+            first.model.as_str(),
+            plan.reason.as_str(),
+        );
+    }
+}
+
+/// Fails when nothing can be tried, with the reason that says most. Where only money in flight is
+/// in the way, it says so, so that the client knows when to come again.
+///
+/// # Errors
+/// 400, 403, 429 or 503, by what excluded the candidates.
+pub(super) fn ensure_candidates(
+    gw: &Gateway,
+    active: &Active,
+    question: &Question<'_>,
+    plan: &Plan,
+) -> Result<(), ProxyError> {
+    if !plan.candidates.is_empty() {
+        return Ok(());
+    }
+    let snapshot = &active.snapshot;
+    let unaffordable = plan
+        .excluded
+        .iter()
+        .find(|left| left.by == Exclusion::Unaffordable);
+    if let Some(model) = unaffordable.and_then(|left| snapshot.model(left.model.as_str())) {
+        let request = limits::AttemptRequest {
+            caller: question.caller,
+            model,
+            provider: &snapshot.providers[model.provider],
+            tokens: 0,
+            money: policy::costs(snapshot, question.call, question.features, model).worst_case,
+        };
+        limits::reserve_attempt(&gw.limiters, &gw.budgets, snapshot, &request).map(drop)?;
+    }
+    Err(policy::refusal(plan, question.call))
+}
+
+/// Notes on which model a session is.
+pub(super) fn keep_session(gw: &Gateway, caller: &Caller, call: &Call, model: Option<&ModelId>) {
+    if let (Some(session), Some(model)) = (call.directives.session.as_deref(), model) {
+        gw.sessions
+            .keep(SessionKey::new(&caller.team, session), model.clone());
+    }
+}
+
+/// Explains a chat request without calling an upstream: the answer of `POST /v1/route`.
+///
+/// # Errors
+/// As for the request itself, up to the plan.
+pub fn explain(
+    gw: &Gateway,
+    active: &Active,
+    caller: &Caller,
+    body: Bytes,
+    directives: Directives,
+) -> Result<Value, ProxyError> {
+    let call = DialectId::OpenaiChat
+        .codec()
+        .decode(Endpoint::ChatCompletions, body, directives)?;
+    let asked = policy::resolve(&active.snapshot, caller, &call)?;
+    let features = gw.classifier.classify(&call);
+    let cell = classify::cell_of(&active.snapshot, &call, &features)?;
+    let question = Question {
+        caller,
+        call: &call,
+        features: &features,
+        cell: &cell,
+        asked: &asked,
+    };
+    let mut rng = StdRng::seed_from_u64(gw.seed);
+    let plan = decide(gw, active, &question, &mut rng);
+    Ok(explaining::explain(&explaining::Explained {
+        task: classify::task_of(&call, &features),
+        features: &features,
+        plan: &plan,
+        config_version: &active.snapshot.version,
+    }))
+}
+
+/// The seed of one request's random choices: the process's seed and the request's id, so that a
+/// decision can be made again bit for bit.
+pub(super) fn seed_of(seed: u64, request_id: &RequestId) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(request_id.as_str().as_bytes());
+    let digest = hash.finalize();
+    u64::from_le_bytes(digest[..8].try_into().unwrap_or_default())
+}
+
+/// The decision record of one request, as `GET /v1/requests/{id}` shows it. Money as exact decimals.
+pub(super) fn record_value(record: &RequestRecord) -> Value {
+    explaining::record(record)
+}
+
+/// The first candidate, when there is one.
+pub(super) fn first(plan: &Plan) -> Option<&Candidate> {
+    plan.candidates.first()
+}
