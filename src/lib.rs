@@ -22,8 +22,10 @@ pub mod cache;
 pub mod classify;
 pub mod ingress;
 pub mod limits;
+pub mod policy;
 pub mod resilience;
 pub mod upstream;
 
 // Beside the request.
+pub mod learn;
 pub mod server;

@@ -19,13 +19,16 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
+use crate::telemetry::Metrics;
 use crate::types::{Call, Features, Signal, TaskScore};
 
 use evidence::{Evidence, Hit, Weighting};
 use excerpt::Reading;
-pub use level::{Cell, cell_of};
+pub use level::{Cell, cell_of, holds, task_of};
 use table::COMPLEXITY_BASES;
 pub use task::Task;
 
@@ -74,6 +77,14 @@ impl Classifier {
             signals: signals(&evidence, task),
         }
     }
+}
+
+/// Classifies and notes how long it took.
+pub fn timed(classifier: &Classifier, call: &Call, metrics: &Metrics) -> Features {
+    let started = Instant::now();
+    let features = classifier.classify(call);
+    metrics.classified(started.elapsed());
+    features
 }
 
 /// The excerpt that says what language the client speaks.

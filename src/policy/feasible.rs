@@ -1,0 +1,187 @@
+//! Which models can serve a request at all, and what they would cost: one [`Exclusion`] for each
+//! that cannot.
+
+use crate::config::snapshot::{Model, Provider};
+use crate::runtime::OnExhausted;
+use crate::types::{Endpoint, Exclusion, PicoUsd, Tier};
+
+use super::PlanInput;
+
+/// A request's expected and greatest cost at a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Costs {
+    /// What to expect.
+    pub estimated: PicoUsd,
+    /// What one attempt cannot exceed.
+    pub worst_case: PicoUsd,
+}
+
+/// Output that is reserved where neither the client nor the file caps it: no model writes more.
+const UNSTATED_OUTPUT_BOUND: u64 = 131_072;
+
+/// What the request costs at a model.
+///
+/// The worst case counts every input token at its dearest class and the whole output cap, for each of
+/// `n` choices. Input is cut to the model's context: what is longer is refused by the provider, unbilled.
+#[must_use]
+pub fn costs(input: &PlanInput<'_>, model: &Model) -> Costs {
+    let features = input.features;
+    let choices = u64::from(input.call.choices.max(1));
+    let context = model.context_tokens.unwrap_or(u64::MAX);
+    let output_bound = if input.call.endpoint.generates() {
+        let model_cap = model
+            .max_output_tokens
+            .or(model.context_tokens)
+            .unwrap_or(UNSTATED_OUTPUT_BOUND);
+        input.call.max_output_tokens.unwrap_or(model_cap).min(model_cap)
+    } else {
+        0
+    };
+    let output = features.output_tokens_estimate.min(output_bound);
+    let price = &model.price;
+    Costs {
+        estimated: price.input.times(features.input_tokens)
+            + price.output.times(output.saturating_mul(choices)),
+        worst_case: price.worst_case(
+            features.input_tokens_bound.min(context),
+            output_bound.saturating_mul(choices),
+        ),
+    }
+}
+
+/// Why the model cannot be a candidate; `None` when it can. Cheapest checks first; what is said of a
+/// model is the first that holds, in the order of what a person would have to change.
+#[must_use]
+pub fn exclusion(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclusion> {
+    let model = &input.snapshot.models[index];
+    lasting(input, model).or_else(|| passing_exclusion(input, index, costs))
+}
+
+/// Why the model cannot be a candidate now, whatever it is able to do.
+#[must_use]
+pub fn passing_exclusion(
+    input: &PlanInput<'_>,
+    index: usize,
+    costs: &Costs,
+) -> Option<Exclusion> {
+    momentary(input, index, &input.snapshot.models[index]).or_else(|| monetary(input, index, costs))
+}
+
+/// Exclusions by what the model and the caller are.
+fn lasting(input: &PlanInput<'_>, model: &Model) -> Option<Exclusion> {
+    let caller = input.caller;
+    let embeds = input.call.endpoint == Endpoint::Embeddings;
+    if model.embeddings != embeds {
+        return Some(Exclusion::Endpoint);
+    }
+    if !caller.allow.allows(&model.id) {
+        return Some(Exclusion::NotAllowed);
+    }
+    if model.tier > best_tier(input) {
+        return Some(Exclusion::Tier);
+    }
+    if !in_region(&caller.regions, model) {
+        return Some(Exclusion::Region);
+    }
+    if let Some(supports) = model.supports {
+        let missing = input.call.needs.missing_in(supports);
+        if !missing.is_empty() {
+            let missing = missing.into_iter().map(str::to_owned).collect();
+            return Some(Exclusion::Capability { missing });
+        }
+    }
+    fits_context(input, model)
+}
+
+/// The best tier that the caller may use and wants.
+#[must_use]
+pub fn best_tier(input: &PlanInput<'_>) -> Tier {
+    let wanted = input.call.directives.tier.unwrap_or(Tier::Premium);
+    input.caller.tier.min(wanted)
+}
+
+/// True when some host of the model is in a region that the caller's requests may go to. A host
+/// without a stated region is in none: where the data may go is not for us to guess.
+#[must_use]
+pub fn in_region(regions: &[Box<str>], model: &Model) -> bool {
+    regions.is_empty()
+        || model.deployments.iter().any(|deployment| {
+            let region = deployment.region.as_ref().or(model.region.as_ref());
+            region.is_some_and(|region| regions.contains(region))
+        })
+}
+
+/// The context check takes the *expected* input and a margin: the proven bound is three to four times
+/// the truth, and would keep half of what fits from being sent. Where the estimate is too low the
+/// provider refuses, and the rule for `context_length` finds a larger context.
+fn fits_context(input: &PlanInput<'_>, model: &Model) -> Option<Exclusion> {
+    let asked_output = input.call.max_output_tokens;
+    if let (Some(needed), Some(limit)) = (asked_output, model.max_output_tokens)
+        && needed > limit
+        && input.call.endpoint.generates()
+    {
+        return Some(Exclusion::Context { needed, limit });
+    }
+    let limit = model.context_tokens?;
+    let features = input.features;
+    let margin = features.input_tokens / 10 + 16;
+    let output = asked_output.unwrap_or(features.output_tokens_estimate);
+    let output = if input.call.endpoint.generates() {
+        output
+    } else {
+        0
+    };
+    let needed = (features.input_tokens + margin)
+        .min(features.input_tokens_bound)
+        .saturating_add(output);
+    (needed > limit).then_some(Exclusion::Context { needed, limit })
+}
+
+/// Exclusions that pass by themselves.
+fn momentary(input: &PlanInput<'_>, index: usize, model: &Model) -> Option<Exclusion> {
+    if !provider_on(&input.snapshot.providers, model) {
+        return Some(Exclusion::ProviderOff);
+    }
+    if input.view.breaker_open(index) {
+        return Some(Exclusion::BreakerOpen);
+    }
+    input
+        .view
+        .rate_limited(index)
+        .then_some(Exclusion::RateLimited)
+}
+
+/// True when some host of the model can be called at all.
+#[must_use]
+pub fn provider_on(providers: &[Provider], model: &Model) -> bool {
+    let on = |at: usize| providers.get(at).is_some_and(|provider| provider.enabled);
+    if model.deployments.is_empty() {
+        return on(model.provider);
+    }
+    model
+        .deployments
+        .iter()
+        .any(|deployment| on(deployment.provider))
+}
+
+/// Exclusions by money.
+fn monetary(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclusion> {
+    let model = &input.snapshot.models[index];
+    if let Some(cap) = input.call.directives.max_cost
+        && costs.worst_case > cap
+    {
+        return Some(Exclusion::Unaffordable);
+    }
+    let free = model.price.is_free();
+    let exhausted = input.view.purse().exhausted;
+    if exhausted == Some(OnExhausted::LocalOnly) && model.tier != Tier::Local && !free {
+        return Some(Exclusion::BudgetShade);
+    }
+    (!free && !input.view.affords(index, costs.worst_case)).then_some(Exclusion::Unaffordable)
+}
+
+/// True for exclusions that more money would lift.
+#[must_use]
+pub const fn is_about_money(exclusion: &Exclusion) -> bool {
+    matches!(exclusion, Exclusion::Unaffordable | Exclusion::BudgetShade)
+}
