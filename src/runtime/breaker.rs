@@ -221,10 +221,9 @@ impl Inner {
 
     fn would_pass(&self, now: Instant) -> Result<(), Instant> {
         match self.phase {
-            Phase::Closed => Ok(()),
             Phase::Tripped { until, .. } if now < until => Err(until),
             Phase::Tripped { probing: true, .. } => Err(now + PROBE_WAIT),
-            Phase::Tripped { .. } => Ok(()),
+            Phase::Closed | Phase::Tripped { .. } => Ok(()),
         }
     }
 

@@ -170,6 +170,10 @@ pub struct BudgetAlert {
     pub period_start_ms: i64,
 }
 
+/// Asks the ledger what the attempts that a budget matches and that began in a range (milliseconds
+/// since the Unix epoch) have cost. May block.
+pub type SpentInLedger<'a, E> = dyn Fn(&BudgetParams, Range<i64>) -> Result<PicoUsd, E> + 'a;
+
 /// What one combination of team, app, key, model and provider has to do with budgets.
 #[derive(Debug, Default)]
 struct Account {
@@ -227,9 +231,7 @@ impl Budgets {
     /// what they have spent, new ones learn it from the ledger, others are dropped (what is in
     /// flight there still settles, harmlessly).
     ///
-    /// `spent_in_ledger` gives the cost of the attempts that the budget matches and that began in
-    /// the range (milliseconds since the Unix epoch); it may block, so call this off the workers.
-    /// A limit that is now below a threshold's share alerts, except on the first call, which
+    /// Blocks as long as the ledger does, so call it off the workers. A limit that is now below a threshold's share alerts, except on the first call, which
     /// restores what an earlier process has already alerted about.
     ///
     /// # Errors
@@ -237,7 +239,7 @@ impl Budgets {
     pub fn apply<E>(
         &self,
         params: &[BudgetParams],
-        spent_in_ledger: &dyn Fn(&BudgetParams, Range<i64>) -> Result<PicoUsd, E>,
+        spent_in_ledger: &SpentInLedger<'_, E>,
     ) -> Result<(), E> {
         let _applying = self.applying.lock();
         let now_ms = self.clock.unix_ms();
@@ -248,9 +250,10 @@ impl Budgets {
             let asked = !known && from_ms < self.started_at_ms;
             pasts.push(Past {
                 from_ms,
-                spent: match asked {
-                    true => spent_in_ledger(budget, from_ms..self.started_at_ms)?,
-                    false => PicoUsd::ZERO,
+                spent: if asked {
+                    spent_in_ledger(budget, from_ms..self.started_at_ms)?
+                } else {
+                    PicoUsd::ZERO
                 },
             });
         }

@@ -18,6 +18,7 @@ pub use self::retry_after::parse_retry_after;
 
 /// How long a deposit (and a withdrawal) counts, in slots of a second.
 const SLOTS: usize = 10;
+const SLOT_SECONDS: f64 = 10.0;
 
 /// When and how an attempt is repeated on the same model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,7 +98,7 @@ impl RetryBudget {
             reason = "counts of ten seconds are far below 2^52"
         )]
         let (deposits, wanted) = (deposits as f64, (withdrawals + 1) as f64);
-        let floor = params.min_per_second * SLOTS as f64;
+        let floor = params.min_per_second * SLOT_SECONDS;
         // A billionth of slack, so that ten times a ratio of a tenth is a whole retry.
         let allowed = deposits * params.budget_ratio + floor + 1e-9;
         if wanted > allowed {

@@ -8,7 +8,7 @@ const PARAMS: BreakerParams = BreakerParams {
     slow_call: Duration::from_secs(3),
     slow_rate: 0.8,
     open: Duration::from_secs(5),
-    open_max: Duration::from_secs(60),
+    open_max: Duration::from_mins(1),
     jitter: 0.0,
 };
 
@@ -119,7 +119,7 @@ fn what_has_left_the_window_no_longer_counts() {
 
     let mut bench = Bench::new();
     bench.calls(9, LIMITED);
-    bench.wait(PARAMS.window - Duration::from_millis(1));
+    bench.wait(Duration::from_millis(9_999));
     assert!(bench.call(LIMITED).is_some(), "still inside the window");
 }
 
@@ -222,7 +222,7 @@ fn late_results_neither_close_nor_prolong() {
     bench.wait(PARAMS.open);
     let probe = bench.pass().expect("the probe");
     let hint = CallVerdict::RateLimited {
-        retry_after: Some(Duration::from_secs(60)),
+        retry_after: Some(Duration::from_mins(1)),
     };
     assert_eq!(limited.record(hint, bench.now, &PARAMS), None);
     assert!(bench.pass().is_err(), "the probe's place is still taken");

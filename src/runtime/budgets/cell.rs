@@ -90,9 +90,10 @@ impl Cell {
             reserved: self.reserved,
             asked: amount,
             on_exhausted: self.params.on_exhausted,
-            retry_after: match in_flight_blocks {
-                true => Some(IN_FLIGHT_WAIT),
-                false => self.until_end(now_ms).filter(|_| helps),
+            retry_after: if in_flight_blocks {
+                Some(IN_FLIGHT_WAIT)
+            } else {
+                self.until_end(now_ms).filter(|_| helps)
             },
             in_flight_blocks,
         })

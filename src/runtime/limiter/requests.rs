@@ -46,7 +46,7 @@ impl Tat {
     fn get(&self) -> u64 {
         let read = self
             .0
-            .measure_and_replace(&NotKeyed::NonKey, |tat| Err::<((), Nanos), _>(tat));
+            .measure_and_replace(&NotKeyed::NonKey, Err::<((), Nanos), _>);
         read.err().flatten().map_or(0, Nanos::as_u64)
     }
 
@@ -81,7 +81,7 @@ impl RequestQuota {
 
 /// Nanoseconds that one request is worth, as governor computes it.
 fn interval(per_minute: NonZeroU32) -> u64 {
-    let interval = Duration::from_secs(60) / per_minute.get();
+    let interval = Duration::from_mins(1) / per_minute.get();
     u64::try_from(interval.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1)

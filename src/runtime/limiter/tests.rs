@@ -86,7 +86,7 @@ fn requests_refill_continuously_with_a_burst_of_a_tenth() {
     assert_eq!(limited.retry_after, Some(Duration::from_millis(100)));
     bench.wait(Duration::from_millis(250));
     assert_eq!(bench.admitted(&scopes), 2);
-    bench.wait(Duration::from_secs(3600));
+    bench.wait(Duration::from_hours(1));
     assert_eq!(bench.admitted(&scopes), 60);
 }
 
@@ -194,7 +194,7 @@ fn what_is_used_above_the_reserve_is_not_forgiven_by_earlier_idleness() {
     let mut bench = Bench::new();
     let scopes = [(key("a"), tokens(6_000, None))];
     let reservation = bench.reserve(&scopes, 100).expect("fits");
-    bench.wait(Duration::from_secs(600));
+    bench.wait(Duration::from_mins(10));
     reservation.settle_at(4_100, bench.now);
     assert_eq!(bench.tokens_left(&scopes), 2_000);
 }
@@ -222,7 +222,7 @@ fn a_request_above_the_burst_passes_when_nothing_is_owed_but_not_above_the_minut
     let large = bench.reserve(&scopes, 6_000).expect("nothing is owed");
     large.settle_at(6_000, bench.now);
     let limited = bench.reserve(&scopes, 600).expect_err("owes a minute");
-    assert_eq!(limited.retry_after, Some(Duration::from_secs(60)));
+    assert_eq!(limited.retry_after, Some(Duration::from_mins(1)));
 }
 
 #[test]
@@ -327,65 +327,69 @@ fn scopes_in_any_order_never_deadlock_and_the_burst_holds_under_threads() {
     assert_eq!(passed.load(Ordering::SeqCst), 50);
 }
 
-proptest! {
-    /// In every stretch of time, not only from the start.
-    #[test]
-    fn requests_never_exceed_rate_times_time_plus_burst(
-        per_minute in 1u32..5_000,
-        burst in 1u32..50,
-        gaps_ms in prop::collection::vec(0u64..300, 1..300),
-    ) {
-        let mut bench = Bench::new();
-        let scopes = [(key("a"), requests(per_minute, Some(burst)))];
-        let mut passed_at = vec![];
-        for gap in gaps_ms {
-            bench.wait(Duration::from_millis(gap));
-            if bench.admit(&scopes).is_ok() {
-                passed_at.push(bench.now);
+#[allow(clippy::cast_precision_loss, reason = "small counts")]
+mod properties {
+    use super::*;
+    proptest! {
+        /// In every stretch of time, not only from the start.
+        #[test]
+        fn requests_never_exceed_rate_times_time_plus_burst(
+            per_minute in 1u32..5_000,
+            burst in 1u32..50,
+            gaps_ms in prop::collection::vec(0u64..300, 1..300),
+        ) {
+            let mut bench = Bench::new();
+            let scopes = [(key("a"), requests(per_minute, Some(burst)))];
+            let mut passed_at = vec![];
+            for gap in gaps_ms {
+                bench.wait(Duration::from_millis(gap));
+                if bench.admit(&scopes).is_ok() {
+                    passed_at.push(bench.now);
+                }
+            }
+            for (first, from) in passed_at.iter().enumerate() {
+                for (last, to) in passed_at.iter().enumerate().skip(first) {
+                    let minutes = (*to - *from).as_secs_f64() / 60.0;
+                    // governor cuts the interval to whole nanoseconds: a millionth of slack.
+                    let most = f64::from(per_minute) * minutes * 1.000_001 + f64::from(burst);
+                    prop_assert!((last - first + 1) as f64 <= most + 1e-6);
+                }
             }
         }
-        for (first, from) in passed_at.iter().enumerate() {
-            for (last, to) in passed_at.iter().enumerate().skip(first) {
-                let minutes = (*to - *from).as_secs_f64() / 60.0;
-                // governor cuts the interval to whole nanoseconds: a millionth of slack.
-                let most = f64::from(per_minute) * minutes * 1.000_001 + f64::from(burst);
-                prop_assert!((last - first + 1) as f64 <= most + 1e-6);
-            }
-        }
-    }
 
-    /// What was used, as settled, never exceeds the rate plus the larger of burst and request, and
-    /// when everything is settled the debt is what was used and not yet worked off.
-    #[test]
-    fn tokens_never_exceed_their_rate_and_settling_conserves(
-        per_minute in 1_000u64..100_000,
-        steps in prop::collection::vec((1u64..5_000, 0u64..100, 0u64..400, any::<bool>()), 1..200),
-    ) {
-        let mut bench = Bench::new();
-        let start = bench.now;
-        let scopes = [(key("a"), tokens(per_minute, None))];
-        let mut open = vec![];
-        let mut used = 0u64;
-        for (asked, percent, gap_ms, settle_first) in steps {
-            bench.wait(Duration::from_millis(gap_ms));
-            if settle_first && let Some((reservation, actual)) = open.pop() {
-                let reservation: TokenReservation = reservation;
+        /// What was used, as settled, never exceeds the rate plus the larger of burst and request, and
+        /// when everything is settled the debt is what was used and not yet worked off.
+        #[test]
+        fn tokens_never_exceed_their_rate_and_settling_conserves(
+            per_minute in 1_000u64..100_000,
+            steps in prop::collection::vec((1u64..5_000, 0u64..100, 0u64..400, any::<bool>()), 1..200),
+        ) {
+            let mut bench = Bench::new();
+            let start = bench.now;
+            let scopes = [(key("a"), tokens(per_minute, None))];
+            let mut open = vec![];
+            let mut used = 0u64;
+            for (asked, percent, gap_ms, settle_first) in steps {
+                bench.wait(Duration::from_millis(gap_ms));
+                if settle_first && let Some((reservation, actual)) = open.pop() {
+                    let reservation: TokenReservation = reservation;
+                    reservation.settle_at(actual, bench.now);
+                    used += actual;
+                }
+                if let Ok(reservation) = bench.reserve(&scopes, asked) {
+                    open.push((reservation, asked * percent / 100));
+                }
+                let minutes = (bench.now - start).as_secs_f64() / 60.0;
+                let reserved: u64 = open.iter().map(|(reservation, _)| reservation.tokens()).sum();
+                let most = per_minute as f64 * (minutes + 1.0);
+                prop_assert!((used + reserved) as f64 <= most + 1.0);
+            }
+            for (reservation, actual) in open {
                 reservation.settle_at(actual, bench.now);
                 used += actual;
             }
-            if let Ok(reservation) = bench.reserve(&scopes, asked) {
-                open.push((reservation, asked * percent / 100));
-            }
-            let minutes = (bench.now - start).as_secs_f64() / 60.0;
-            let reserved: u64 = open.iter().map(|(reservation, _)| reservation.tokens()).sum();
-            let most = per_minute as f64 * (minutes + 1.0);
-            prop_assert!((used + reserved) as f64 <= most + 1.0);
+            let owed = per_minute - bench.tokens_left(&scopes);
+            prop_assert!(owed <= used + 1);
         }
-        for (reservation, actual) in open {
-            reservation.settle_at(actual, bench.now);
-            used += actual;
-        }
-        let owed = per_minute - bench.tokens_left(&scopes);
-        prop_assert!(owed <= used + 1);
     }
 }

@@ -7,7 +7,7 @@ use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::TimeZone;
 
 /// Anything later is a year from now: keeps arithmetic on hostile hints in bounds.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const FAR: Duration = Duration::from_hours(365 * 24);
 
 /// How long the upstream asks us to wait: `retry-after-ms`, then `retry-after` (seconds or a date,
 /// RFC 9110 §10.2.3), then the reset of whichever of OpenAI's limits has nothing remaining. A date
