@@ -27,5 +27,6 @@ pub mod resilience;
 pub mod upstream;
 
 // Beside the request.
+pub mod cli;
 pub mod learn;
 pub mod server;

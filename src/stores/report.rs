@@ -183,7 +183,8 @@ impl Report {
     }
 }
 
-/// What a FOCUS export is made from: the attempts of one UTC day that share payer, model and price.
+/// What a FOCUS export is made from: the attempts of one UTC day that share payer, model, price and
+/// whether their usage was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FocusGroup {
     /// The UTC day, `2026-11-01`.
@@ -204,6 +205,6 @@ pub struct FocusGroup {
     pub tokens: Tokens,
     /// What they cost.
     pub cost: PicoUsd,
-    /// The part of `cost` that rests on our estimate.
-    pub estimated_cost: PicoUsd,
+    /// Whether their tokens are our estimate instead of the provider's report.
+    pub is_estimate: bool,
 }

@@ -45,23 +45,26 @@ pub(super) struct Segment {
 impl Segment {
     fn create(directory: &Path, id: SegmentId) -> Result<Self, LedgerError> {
         let path = directory.join(format!("{id:016x}.{SEGMENT_SUFFIX}"));
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|source| LedgerError::Io {
-                path: path.clone(),
+        let created = OpenOptions::new().append(true).create_new(true).open(&path);
+        match created {
+            Ok(file) => Ok(Self::empty(id, path, file)),
+            Err(source) => Err(LedgerError::Io {
+                path,
                 action: "create the journal segment",
                 source,
-            })?;
-        Ok(Self {
+            }),
+        }
+    }
+
+    const fn empty(id: SegmentId, path: PathBuf, file: File) -> Self {
+        Self {
             id,
             path,
             file,
             bytes: 0,
             unstored: 0,
             broken: false,
-        })
+        }
     }
 }
 

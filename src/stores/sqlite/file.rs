@@ -78,6 +78,15 @@ impl LedgerFile {
             .map_err(|error| refusal(&self.path, "sum the ledger up", error))
     }
 
+    /// The first and the last instant of which there is a record, milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn span(&self) -> Result<Option<(i64, i64)>, LedgerError> {
+        query::span(&self.connection, self.schemas)
+            .map_err(|error| refusal(&self.path, "read the ledger", error))
+    }
+
     /// The groups of a FOCUS export, by day, team, app, provider, model and price.
     ///
     /// # Errors

@@ -186,19 +186,18 @@ pub(super) fn focus(
     let attempts = |schema: &str| {
         format!(
             "SELECT {day} AS day, r.team, r.app, a.provider, a.model, {prices}, a.cost_pico AS cost, \
-               iif(a.usage = 'estimated', a.cost_pico, 0) AS estimated, {tokens} \
+               a.usage = 'estimated' AS is_estimate, {tokens} \
              FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
              WHERE a.started_at_ms >= :from AND a.started_at_ms < :to",
             day = instant("%Y-%m-%d", "a"),
             tokens = TOKEN_COLUMNS.join(", "),
         )
     };
-    let keys = format!("day, team, app, provider, model, {prices}");
+    let keys = format!("day, team, app, provider, model, is_estimate, {prices}");
     let sql = format!(
-        "SELECT {keys}, count(*) AS attempts, {cost}, {estimated}, {tokens} FROM ({facts}) \
+        "SELECT {keys}, count(*) AS attempts, {cost}, {tokens} FROM ({facts}) \
          GROUP BY {keys} ORDER BY {keys}",
         cost = two_parts("cost"),
-        estimated = two_parts("estimated"),
         tokens = token_sums(),
         facts = over(schemas, attempts),
     );
@@ -222,8 +221,31 @@ pub(super) fn focus(
             attempts: count(row, "attempts")?,
             tokens: tokens(row)?,
             cost: money(row, "cost")?,
-            estimated_cost: money(row, "estimated")?,
+            is_estimate: row.get("is_estimate")?,
         })
     })?;
     groups.collect()
+}
+
+/// The first and the last instant at which anything happened.
+pub(super) fn span(
+    connection: &Connection,
+    schemas: &[&str],
+) -> rusqlite::Result<Option<(i64, i64)>> {
+    let instants = |schema: &str| {
+        let of = |table| {
+            format!(
+                "SELECT min(started_at_ms) AS first, max(started_at_ms) AS last FROM {schema}.{table}"
+            )
+        };
+        format!("{} UNION ALL {}", of("requests"), of("attempts"))
+    };
+    let sql = format!(
+        "SELECT min(first), max(last) FROM ({})",
+        over(schemas, instants)
+    );
+    connection.query_row(&sql, (), |row| {
+        let (first, last) = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
+        Ok(first.zip(last))
+    })
 }
