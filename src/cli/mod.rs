@@ -1,3 +1,324 @@
-//! One file for each subcommand.
+//! The command line: what can be asked for. Each subcommand has its own file with one function that
+//! takes its arguments and a writer and returns an exit code: 0 fine, 1 the work failed, 2 the input
+//! or the configuration is wrong.
 
+pub mod check;
+pub mod keys;
+pub mod models;
 pub mod report;
+pub mod schema;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::types::Tier;
+
+/// All is well.
+pub const EXIT_OK: u8 = 0;
+/// The work failed.
+pub const EXIT_FAILED: u8 = 1;
+/// The input or the configuration is wrong.
+pub const EXIT_BAD_INPUT: u8 = 2;
+
+/// The file that every command reads unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "routes.yaml";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tollgate",
+    version,
+    about = "A reverse proxy that speaks the OpenAI API and sends every LLM request to the right \
+             model at the right price",
+    after_help = "Examples:
+  tollgate demo                       see it route a dozen prompts, without any key or network
+  tollgate check                      every problem in routes.yaml, with its line
+  tollgate                            run the proxy (the same as `tollgate serve`)
+  OPENAI_API_KEY=… tollgate           …with OpenAI's models switched on",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Cli {
+    /// What to do; nothing means `serve`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The arguments of `serve` when no subcommand is named.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+impl Cli {
+    /// The command, with `serve` for none.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy
+    #[command(after_help = "Examples:
+  tollgate serve
+  tollgate serve --config /etc/tollgate/routes.yaml --listen 0.0.0.0:8080
+
+Saving the file, SIGHUP and POST /reload take a new version over without cutting a stream.
+With no provider key in the environment and no --config it runs on simulated providers.")]
+    Serve(ServeArgs),
+    /// Route a dozen prompts through simulated providers and show the bill
+    #[command(after_help = "Examples:
+  tollgate demo            go on serving until Ctrl-C
+  tollgate demo --once     stop after the bill")]
+    Demo(DemoArgs),
+    /// Show every problem of a routing file, with its line and a suggestion
+    #[command(after_help = "Examples:
+  tollgate check
+  tollgate check staging.yaml --strict
+  tollgate check --format json | jq '.problems[].message'
+
+Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
+    Check(CheckArgs),
+    /// Show how a prompt would be classified and routed, without calling a model
+    #[command(after_help = "Examples:
+  tollgate explain 'Write a function that merges two sorted lists'
+  tollgate explain --tier standard --team search 'Summarise this contract: …'
+  tollgate explain --json - < request.json     (a whole chat request on stdin)")]
+    Explain(ExplainArgs),
+    /// Show what was spent, from the ledger
+    #[command(after_help = "Examples:
+  tollgate report
+  tollgate report --from 2026-11-01 --by team,model
+  tollgate report --by app,task --format csv > november.csv")]
+    Report(ReportArgs),
+    /// Make virtual keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print the JSON Schema of routes.yaml
+    #[command(after_help = "Example:
+  tollgate schema > routes.schema.json
+
+The first line of routes.yaml points editors at it:
+  # yaml-language-server: $schema=./deploy/routes.schema.json")]
+    Schema,
+    /// List the bundled catalogue of models and prices
+    #[command(after_help = "Examples:
+  tollgate models
+  tollgate models --provider anthropic
+  tollgate models --format json flash")]
+    Models(ModelsArgs),
+    /// Print the reference of routes.yaml as Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// `serve`
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address of the data listener; overrides the file
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_LISTEN")]
+    pub listen: Option<String>,
+    /// Address of the admin listener; overrides the file
+    #[arg(long, value_name = "ADDR", env = "TOLLGATE_ADMIN_LISTEN")]
+    pub admin_listen: Option<String>,
+    /// Serve anybody who can reach the data listener, without keys
+    #[arg(long)]
+    pub insecure_open: bool,
+}
+
+/// `demo`
+#[derive(Debug, Default, Args)]
+pub struct DemoArgs {
+    /// Exit after the bill instead of going on serving
+    #[arg(long)]
+    pub once: bool,
+    /// Address of the data listener
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address of the admin listener
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The same, as the other commands have it
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub config: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// As a caller who may use at most this tier: premium, standard or local
+    #[arg(long, value_parser = parse_tier)]
+    pub tier: Option<Tier>,
+    /// As a caller of this team
+    #[arg(long)]
+    pub team: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The prompt, or `-` for a request body on stdin
+    pub prompt: String,
+}
+
+fn parse_tier(word: &str) -> Result<Tier, String> {
+    Tier::parse(word).ok_or_else(|| "allowed: premium, standard, local".to_owned())
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The routing file, which says where the ledger is; routes.yaml when not set
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// First day, YYYY-MM-DD
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<String>,
+    /// Last day, YYYY-MM-DD
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<String>,
+    /// What to sum by
+    #[arg(
+        long,
+        value_name = "DIMENSIONS",
+        value_delimiter = ',',
+        default_value = "team,model"
+    )]
+    pub by: Vec<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+/// How `report` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Table,
+    /// For spreadsheets.
+    Csv,
+    /// For programs.
+    Json,
+    /// The FinOps Foundation's FOCUS columns, as CSV.
+    Focus,
+}
+
+/// `keys …`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Print a fresh key and its entry for `keys` in routes.yaml
+    #[command(after_help = "Example:
+  tollgate keys new --id search-prod --team search --app checkout
+
+The key itself is printed once and kept nowhere; the file holds only its SHA-256.")]
+    New(KeysNewArgs),
+}
+
+/// `keys new`
+#[derive(Debug, Default, Args)]
+pub struct KeysNewArgs {
+    /// Its name in records and budgets; made from the hash when not set
+    #[arg(long)]
+    pub id: Option<String>,
+    /// The team that pays
+    #[arg(long)]
+    pub team: Option<String>,
+    /// The application that uses it
+    #[arg(long)]
+    pub app: Option<String>,
+}
+
+/// `models`
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = ModelsFormat::Table)]
+    pub format: ModelsFormat,
+    /// Only this provider's
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// Only models whose name holds this text, in any case
+    pub filter: Option<String>,
+}
+
+/// How `models` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModelsFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Runs the commands that need neither a network nor a ledger; `None` for the others.
+pub fn run_offline(command: &Command, colour: bool, out: &mut dyn Write) -> Option<u8> {
+    let outcome = match command {
+        Command::Check(args) => check::run(args, colour, out),
+        Command::Schema => schema::run(out),
+        Command::Reference => schema::run_reference(out),
+        Command::Models(args) => models::run(args, out),
+        Command::Keys(KeysCommand::New(args)) => keys::run(args, out),
+        Command::Serve(_) | Command::Demo(_) | Command::Explain(_) | Command::Report(_) => {
+            return None;
+        }
+    };
+    Some(exit_code(&outcome))
+}
+
+/// A reader that went away (`tollgate models | head`) is no failure.
+fn exit_code(outcome: &io::Result<u8>) -> u8 {
+    match outcome {
+        Ok(code) => *code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_OK,
+        Err(_) => EXIT_FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_subcommand_means_serve() {
+        let cli = Cli::try_parse_from(["tollgate", "--listen", "127.0.0.1:0"]).expect("parses");
+        match cli.into_command() {
+            Command::Serve(args) => assert_eq!(args.listen.as_deref(), Some("127.0.0.1:0")),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::compile::{self, Environment, Names};
+use super::compile::{self, Environment, Names, Source};
 use super::diagnostic::{Diagnostic, Severity};
 use super::findings::Findings;
 use super::schema::FileConfig;
@@ -115,10 +115,17 @@ fn build(text: &str, env: Environment<'_>, findings: &mut Findings<'_>) -> Optio
     faults.into_iter().for_each(|fault| findings.fault(fault));
     compile::check_references(&root, findings);
     let names = Names::of(&root);
-    shape::check(&mut root, findings);
+    let removed = shape::check(&mut root, findings);
     fill_required(&mut root);
     match de::read::<FileConfig>(&root) {
-        Ok(file) => Some(compile::compile(&file, &root, &names, env, findings)),
+        Ok(file) => {
+            let source = Source {
+                root: &root,
+                names: &names,
+                removed: &removed,
+            };
+            Some(compile::compile(&file, source, env, findings))
+        }
         Err(error) => {
             // The shape was checked against the same schema, so this is a second line of defence.
             if findings.errors() == 0 {

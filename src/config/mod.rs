@@ -8,6 +8,8 @@ mod de;
 pub mod diagnostic;
 mod findings;
 mod load;
+pub mod reference;
+pub mod reload;
 pub mod schema;
 mod shape;
 pub mod snapshot;
@@ -19,3 +21,6 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use load::{LoadError, load, load_file};
 pub use shape::schema as json_schema;
 pub use snapshot::Snapshot;
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value as Json};
 
 use super::diagnostic::Severity;
@@ -45,23 +46,27 @@ fn tidy(schema: &mut Json) {
     }
 }
 
-/// Checks the whole file and removes what does not fit.
-pub fn check(root: &mut Node, findings: &mut Findings<'_>) {
+/// Checks the whole file and removes what does not fit. Returns the paths of what was removed (and of
+/// keys that were probably meant by a misspelt one), so that nobody reports them as missing.
+pub fn check(root: &mut Node, findings: &mut Findings<'_>) -> FxHashSet<String> {
     let schema = schema();
     let mut shape = Shape {
         definitions: schema.get("$defs"),
         findings,
         path: Vec::new(),
+        removed: FxHashSet::default(),
     };
-    if !shape.node(root, schema, root.at) {
+    if !shape.node(root, schema, root.at) && !matches!(root.value, Value::Map(_)) {
         root.value = Value::Map(Vec::new());
     }
+    shape.removed
 }
 
 struct Shape<'s, 'f, 't> {
     definitions: Option<&'s Json>,
     findings: &'f mut Findings<'t>,
     path: Vec<Step<'static>>,
+    removed: FxHashSet<String>,
 }
 
 impl<'s> Shape<'s, '_, '_> {
@@ -197,9 +202,14 @@ impl<'s> Shape<'s, '_, '_> {
                     false
                 }
             };
+            if !keep {
+                let path = render_path(&self.path);
+                self.removed.insert(path);
+            }
             self.path.pop();
             keep
         });
+        missing.retain(|name| !self.was_removed(name));
         for name in &missing {
             self.error(at, format!("missing key `{name}`"), described(schema, name));
         }
@@ -210,16 +220,30 @@ impl<'s> Shape<'s, '_, '_> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, names: &[&str]) {
-        let suggestion = if self.findings.has_room() {
-            suggest::nearest(&entry.key, names.iter().copied())
-        } else {
-            None
-        };
+        let mut suggestion = None;
+        if self.findings.has_room() {
+            suggestion = suggest::nearest(&entry.key, names.iter().copied());
+            if let Some(meant) = suggest::only(&entry.key, names.iter().copied()) {
+                self.path.pop();
+                self.path.push(Step::Key(meant.to_owned().into()));
+                let path = render_path(&self.path);
+                self.removed.insert(path);
+                self.path.pop();
+                self.path.push(Step::Key(entry.key.clone().into()));
+            }
+        }
         self.error(
             entry.key_at,
             format!("unknown key `{}`", shorten(&entry.key)),
             suggestion,
         );
+    }
+
+    fn was_removed(&mut self, name: &str) -> bool {
+        self.path.push(Step::Key(name.to_owned().into()));
+        let path = render_path(&self.path);
+        self.path.pop();
+        self.removed.contains(&path)
     }
 
     fn list(&mut self, items: &mut Vec<Node>, schema: &'s Json) {

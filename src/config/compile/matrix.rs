@@ -38,7 +38,7 @@ pub fn compile(
         .root
         .get("matrix")
         .is_some_and(|rows| rows.get("default").is_some());
-    if !has_default && cx.names.has_matrix {
+    if !has_default && cx.names.has_matrix && !cx.was_removed(at!["matrix", "default"]) {
         cx.error_hint(
             at!["matrix"],
             "missing row `default`: it serves every task without a row of its own",
@@ -84,7 +84,7 @@ fn compile_row(cx: &mut Context<'_, '_>, task: &str, row: &RowConfig, models: &[
             .is_some_and(|row| row.get(level).is_some());
         // A standard row falls to its next lower level; one of its own levels must say what it means.
         let needed = row.levels.is_some() || (task == "default" && *level == "simple");
-        if needed && !defined {
+        if needed && !defined && !cx.was_removed(at!["matrix", task, *level]) {
             let at = at!["matrix", task];
             let message = format!("no candidates for level `{level}`");
             cx.error_hint(at, message, format!("add `{level}: [model, …]`"));

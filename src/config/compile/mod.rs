@@ -22,7 +22,7 @@ use super::findings::Findings;
 use super::schema::{FileConfig, LimitsConfig};
 use super::snapshot::{Model, Provider, Snapshot};
 use super::suggest;
-use super::tree::{Node, Step};
+use super::tree::{Node, Step, render_path};
 use crate::runtime::LimitParams;
 use crate::types::{ConfigVersion, ModelId};
 
@@ -38,12 +38,25 @@ macro_rules! at {
 }
 pub(crate) use at;
 
-/// What every part of the compiler needs.
-pub struct Context<'a, 't> {
+/// The file that is compiled, as far as it is not in the schema's types.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
     /// The tree without what does not fit; places are looked up here.
     pub root: &'a Node,
     /// Names as the file has them, also of entries that do not fit.
     pub names: &'a Names,
+    /// Paths of what did not fit, which is reported already.
+    pub removed: &'a FxHashSet<String>,
+}
+
+/// What every part of the compiler needs.
+pub struct Context<'a, 't> {
+    /// As in [`Source`].
+    pub root: &'a Node,
+    /// As in [`Source`].
+    pub names: &'a Names,
+    /// As in [`Source`].
+    pub removed: &'a FxHashSet<String>,
     /// What is wrong.
     pub findings: &'a mut Findings<'t>,
     /// The environment.
@@ -83,6 +96,11 @@ impl Context<'_, '_> {
     ) {
         let place = self.root.locate(path, false);
         self.findings.add(severity, place, message, hint);
+    }
+
+    /// True when the value of this path was there but did not fit, which is reported already.
+    fn was_removed(&self, path: &[Step<'_>]) -> bool {
+        !self.removed.is_empty() && self.removed.contains(&render_path(path))
     }
 
     /// The model of this name; an unknown one is an error at the path, with the nearest names.
@@ -159,14 +177,14 @@ impl Context<'_, '_> {
 /// Compiles a file. The result is only sound when `findings` has no errors afterwards.
 pub fn compile(
     file: &FileConfig,
-    root: &Node,
-    names: &Names,
+    source: Source<'_>,
     env: Environment<'_>,
     findings: &mut Findings<'_>,
 ) -> Snapshot {
     let mut context = Context {
-        root,
-        names,
+        root: source.root,
+        names: source.names,
+        removed: source.removed,
         findings,
         env,
         models: FxHashMap::default(),

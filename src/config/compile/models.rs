@@ -116,7 +116,7 @@ fn deployments(
     };
     let upstream_model = model.upstream_model.as_deref().unwrap_or(name);
     if model.deployments.is_empty() {
-        if model.provider.is_none() {
+        if model.provider.is_none() && !cx.was_removed(at!["models", name, "provider"]) {
             let hint = cx.nearest("", |names| &names.providers).unwrap_or_default();
             cx.error_hint(at!["models", name], "missing key `provider`", hint);
         }
@@ -233,27 +233,23 @@ fn price(
         Some(PriceConfig::Free(_)) => Price::default(),
         Some(PriceConfig::Classes(classes)) => by_class(cx, name, classes, embeddings),
         None => {
-            // A price that did not fit was reported already.
-            let message = "missing key `price`: an unknown price is never taken as zero";
-            let hint = match catalogue::find(upstream_model) {
-                Some(entry) => {
-                    format!("the catalogue of {} has {}", entry.date, entry.price_yaml())
-                }
-                None => "write `price: { input: …, output: … }` in USD per million tokens, or \
-                         `price: 0` if it is free"
-                    .to_owned(),
-            };
-            if cx
-                .root
-                .get("models")
-                .and_then(|models| models.get(name))
-                .is_some()
-            {
-                cx.error_hint(at!["models", name], message, hint);
+            if !cx.was_removed(at!["models", name, "price"]) {
+                report_missing_price(cx, name, upstream_model);
             }
             Price::default()
         }
     }
+}
+
+fn report_missing_price(cx: &mut Context<'_, '_>, name: &str, upstream_model: &str) {
+    let hint = match catalogue::find(upstream_model) {
+        Some(entry) => format!("the catalogue of {} has {}", entry.date, entry.price_yaml()),
+        None => "write `price: { input: …, output: … }` in USD per million tokens, or `price: 0` \
+                 if it is free"
+            .to_owned(),
+    };
+    let message = "missing key `price`: an unknown price is never taken as zero";
+    cx.error_hint(at!["models", name], message, hint);
 }
 
 fn by_class(
@@ -299,7 +295,7 @@ fn by_class(
         classes.reasoning.as_ref(),
         output_or_free,
     );
-    if output.is_none() && !embeddings {
+    if output.is_none() && !embeddings && !cx.was_removed(at!["models", name, "price", "output"]) {
         cx.error(
             at!["models", name, "price"],
             "missing key `output`: only embedding models may leave it out",

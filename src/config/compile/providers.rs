@@ -130,11 +130,16 @@ fn endpoint(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> 
             ProviderEndpoint::Simulated(simulated_params(&SimulatedConfig::default()))
         }
         (None, None) => {
-            cx.error_hint(
-                at!["providers", name],
-                "missing key `base_url`",
-                "for example `base_url: https://api.openai.com/v1`; or `simulated: {}` for tests",
-            );
+            let there = ["base_url", "simulated"]
+                .iter()
+                .any(|key| cx.was_removed(at!["providers", name, *key]));
+            if !there {
+                cx.error_hint(
+                    at!["providers", name],
+                    "missing key `base_url`",
+                    "for example `base_url: https://api.openai.com/v1`; or `simulated: {}` for tests",
+                );
+            }
             ProviderEndpoint::Simulated(simulated_params(&SimulatedConfig::default()))
         }
     }
@@ -160,6 +165,8 @@ fn http_endpoint(
     let at = at!["providers", name, "base_url"];
     let origin = match parse_base(base_url) {
         Ok(origin) => origin,
+        // A reference in it is reported where all of them are.
+        Err(_) if base_url.contains("${") => Uri::from_static("http://invalid/"),
         Err(problem) => {
             let hint = "write it as https://host/path, for example https://api.openai.com/v1";
             cx.error_hint(at, format!("`base_url` {problem}"), hint);

@@ -29,8 +29,12 @@ pub fn resolve(
     consequence: &str,
 ) -> Resolved {
     let text = secret.0.trim();
-    let found = if let Some(reference) = text.strip_prefix("${") {
-        let Some(variable) = reference.strip_suffix('}').filter(|name| is_variable(name)) else {
+    let found = if text.contains("${") {
+        let Some(variable) = text
+            .strip_prefix("${")
+            .and_then(|rest| rest.strip_suffix('}'))
+            .filter(|name| is_variable(name))
+        else {
             cx.error(
                 at,
                 "a reference must be the whole value, as `${VARIABLE}`: letters, digits and `_`",

@@ -1,0 +1,771 @@
+//! What the loader says about good, bad and hostile files.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::snapshot::{LedgerLocation, ProviderEndpoint, Signer};
+use super::*;
+use crate::types::{ModelId, TaskName, Tier};
+
+const SHIPPED: &str = include_str!("../../routes.yaml");
+const SHIPPED_SCHEMA: &str = include_str!("../../deploy/routes.schema.json");
+const SHIPPED_REFERENCE: &str = include_str!("../../docs/configuration.md");
+
+/// A file that is sound; tests change a piece of it.
+const BASE: &str = "\
+version: 1
+providers:
+  p: { base_url: https://p.example/v1, api_key: \"${P_KEY}\" }
+  q: { base_url: http://127.0.0.1:1/v1 }
+models:
+  big: { provider: p, price: { input: 2, output: 10 }, tier: premium }
+  small: { provider: q, price: { input: 0.1, output: 0.5 } }
+matrix:
+  code_review: { simple: [small], complex: [big, small] }
+  default: { simple: [small] }
+teams: { search: { tier: standard } }
+keys:
+  - { id: k1, sha256: \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", team: search }
+auth: { mode: keys }
+";
+
+fn env(name: &str) -> Option<String> {
+    (name == "P_KEY").then(|| "key-of-p".to_owned())
+}
+
+fn load_base(text: &str) -> Result<Snapshot, Vec<Diagnostic>> {
+    load(text, "f", &env, 0)
+}
+
+fn problems_of(text: &str) -> Vec<String> {
+    let problems = match load_base(text) {
+        Ok(snapshot) => snapshot.warnings,
+        Err(problems) => problems,
+    };
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// Replaces a piece of the sound file and expects exactly these problems.
+fn check(piece: &str, with: &str, expect: &[&str]) {
+    assert!(BASE.contains(piece), "no `{piece}` in the sound file");
+    assert_eq!(
+        problems_of(&BASE.replacen(piece, with, 1)),
+        expect,
+        "{with}"
+    );
+}
+
+/// Appends to the sound file and expects exactly these problems.
+fn check_with(more: &str, expect: &[&str]) {
+    assert_eq!(problems_of(&format!("{BASE}{more}")), expect, "{more}");
+}
+
+#[test]
+fn a_sound_file_compiles_to_indices_integers_and_secrets() {
+    let snapshot = load_base(BASE).expect("a sound file");
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    let big = snapshot.model("big").expect("the model");
+    assert_eq!(big.price.input.pico(), 2_000_000);
+    assert_eq!(big.price.cached_input, big.price.input);
+    assert_eq!(big.price.reasoning, big.price.output);
+    assert_eq!((big.tier, big.deployments.len()), (Tier::Premium, 1));
+    let row = &snapshot.matrix.rows[&TaskName::new("code_review")];
+    assert_eq!(row.cells["complex"], [0, 1]);
+    assert!(matches!(snapshot.providers[0].signer, Signer::Bearer(_)));
+    assert!(!format!("{snapshot:?}").contains("key-of-p"));
+    let key = snapshot.keys.values().next().expect("the key");
+    assert_eq!((key.tier, key.app.as_str()), (Tier::Standard, "default"));
+    assert!(snapshot.virtual_models.contains_key("auto"));
+    assert!(snapshot.teams.contains_key("default"));
+    assert_eq!(
+        snapshot.state.ledger,
+        LedgerLocation::Sqlite("tollgate.db".into())
+    );
+    assert_eq!(snapshot.version.as_str().len(), 12);
+}
+
+#[test]
+fn every_problem_is_found_at_once() {
+    let text = BASE
+        .replace("provider: q", "providr: q")
+        .replace("[big, small]", "[bigg, small]")
+        .replace("team: search }", "team: serch }");
+    assert_eq!(
+        problems_of(&text),
+        [
+            "f:7:12: models.small.providr: unknown key `providr`; did you mean `provider`?",
+            "f:9:45: matrix.code_review.complex[0]: unknown model `bigg`; did you mean `big`?",
+            "f:13:97: keys[0].team: unknown team `serch`; did you mean `search`?",
+        ]
+    );
+}
+
+#[test]
+fn shapes_are_checked() {
+    check(
+        "version: 1",
+        "version: 2",
+        &["f:1:10: version: 2 is out of range; only 1 is allowed"],
+    );
+    check(
+        "version: 1\n",
+        "",
+        &["f:1:1: missing key `version`; `version`: version of the file's format"],
+    );
+    check(
+        "version: 1",
+        "verson: 1",
+        &["f:1:1: verson: unknown key `verson`; did you mean `version`?"],
+    );
+    check(
+        "[small], complex",
+        "small, complex",
+        &["f:9:26: matrix.code_review.simple: expected a list, found text; write a list: `[…]`"],
+    );
+    check(
+        "tier: premium",
+        "tier: gold",
+        &[
+            "f:6:62: models.big.tier: unknown value `gold`; it is one of `local`, `standard`, `premium`",
+        ],
+    );
+    check(
+        "tier: premium",
+        "context_tokens: \"12\"",
+        &[
+            "f:6:72: models.big.context_tokens: expected a whole number, found text; leave the quotes out",
+        ],
+    );
+    check(
+        "tier: premium",
+        "context_tokens: 1e3",
+        &["f:6:72: models.big.context_tokens: expected a whole number, found a number"],
+    );
+    check(
+        "tier: premium",
+        "region: 1",
+        &[
+            "f:6:64: models.big.region: expected text, found a whole number; put it in quotes: \"1\"",
+        ],
+    );
+    check("team: search", "team: ", &[]);
+    check_with("limits:\n", &[]);
+    check_with(
+        "limits: { requests_per_minute: -1 }\n",
+        &["f:15:32: limits.requests_per_minute: -1 is out of range; allowed: 1 to 4294967295"],
+    );
+    check_with(
+        "classifier: { min_confidence: 1.5 }\n",
+        &["f:15:31: classifier.min_confidence: 1.5 is out of range; allowed: 0 to 1"],
+    );
+    check_with(
+        "baseline: big\nbaseline: small\n",
+        &[
+            "f:16:1: baseline: duplicate key `baseline`; it already stands on line 15; remove one of the two",
+        ],
+    );
+}
+
+#[test]
+fn prices_are_exact_and_never_unknown() {
+    let at = "f:6:39: models.big.price.input: ";
+    let check_input = |price: &str, expect: &str| {
+        check(
+            "{ input: 2,",
+            &format!("{{ input: {price},"),
+            &[&format!("{at}{expect}")],
+        );
+    };
+    check_input("-1", "-1 is out of range; allowed: 0 or more");
+    check_input(
+        "0.0000001",
+        "`0.0000001` is finer than a pico-USD (12 digits after the point); prices are USD per million tokens",
+    );
+    check(
+        "price: { input: 2, output: 10 }, tier",
+        "price: 0, tier",
+        &[],
+    );
+    check(
+        "price: { input: 2, output: 10 }, tier",
+        "price: 5, tier",
+        &["f:6:30: models.big.price: 5 is out of range; only 0 is allowed"],
+    );
+    check(
+        "price: { input: 2, output: 10 }, ",
+        "",
+        &[
+            "f:6:8: models.big: missing key `price`: an unknown price is never taken as zero; write \
+         `price: { input: …, output: … }` in USD per million tokens, or `price: 0` if it is free",
+        ],
+    );
+    check(
+        "price: { input: 2, output: 10 }, ",
+        "upstream_model: gpt-6-luna, ",
+        &[
+            "f:6:8: models.big: missing key `price`: an unknown price is never taken as zero; the \
+           catalogue of 2026-11-21 has `price: { input: 0.1, cached_input: 0.01, cache_write: 0.125, \
+           output: 0.5 }`",
+        ],
+    );
+    check(
+        ", output: 10",
+        "",
+        &["f:6:30: models.big.price: missing key `output`: only embedding models may leave it out"],
+    );
+}
+
+#[test]
+fn the_matrix_is_judged_as_a_whole() {
+    check(
+        "default: { simple: [small] }",
+        "other: { simple: [small] }",
+        &[
+            "f:9:3: matrix: missing row `default`: it serves every task without a row of its own; add \
+         `default: { simple: […], complex: […], critical: […] }`",
+        ],
+    );
+    check(
+        "code_review:",
+        "code_reveiw:",
+        &["f:9:16: matrix.code_reveiw: unknown task `code_reveiw`; did you mean `code_review`?"],
+    );
+    check(
+        "complex: [big",
+        "complx: [big",
+        &["f:9:35: matrix.code_review.complx: unknown level `complx`; did you mean `complex`?"],
+    );
+    check(
+        "simple: [small], complex",
+        "simple: [], complex",
+        &["f:9:26: matrix.code_review.simple: an empty cell; name at least one model"],
+    );
+    check(
+        "code_review: {",
+        "code_review: { levels: { a: {}, b: {} }, a: [big], b: [big], c: [big] }\n  other: {",
+        &[
+            "f:9:38: matrix.code_review.levels.b: never reached: `a` before it holds always; put the \
+         level without conditions last",
+            "f:9:64: matrix.code_review.c: unknown level `c`; allowed: `a`, `b`",
+        ],
+    );
+    check(
+        "complex: [big, small]",
+        "complex: [big, big]",
+        &["f:9:50: matrix.code_review.complex[1]: `big` is listed twice; remove one"],
+    );
+}
+
+#[test]
+fn references_must_exist_and_make_sense() {
+    check(
+        "tier: premium",
+        "equivalents: [big, smal]",
+        &[
+            "f:6:70: models.big.equivalents[0]: a model cannot stand in for itself",
+            "f:6:75: models.big.equivalents[1]: unknown model `smal`; did you mean `small`?",
+        ],
+    );
+    check_with(
+        "aliases: { \"gpt*\": atuo, gpt-4: big }\n",
+        &[
+            "f:15:20: aliases.gpt*: unknown model or virtual model `atuo`; did you mean `auto`?",
+            "f:15:33: aliases.gpt-4: never used: `gpt*` before it matches too; put the narrower pattern first",
+        ],
+    );
+    check_with(
+        "virtual_models: { small: {} }\n",
+        &["f:15:26: virtual_models.small: `small` is also a name under `models`"],
+    );
+    check_with(
+        "resilience: { fallback: { ladder: [standard, premium] } }\n",
+        &[
+            "f:15:46: resilience.fallback.ladder[1]: `premium` is not below `standard`: the ladder only \
+         goes down; the order is premium, standard, local",
+        ],
+    );
+    check(
+        "tier: standard",
+        "tier: standard, allow: [\"big*\", \"x*\"]",
+        &["f:11:52: teams.search.allow[1]: `x*` covers no model; check its spelling"],
+    );
+    let elsewhere = "no provider may be called so";
+    check(
+        "provider: q",
+        &format!("provider: \"{elsewhere}\""),
+        &[&format!(
+            "f:7:22: models.small.provider: unknown provider `{elsewhere}`; allowed: `p`, `q`"
+        )],
+    );
+}
+
+#[test]
+fn budgets_must_guard_something() {
+    check_with(
+        "budgets:\n  - { name: a, limit_usd: 1, period: month, timezone: Europe/Madird }\n  \
+         - { name: a, limit_usd: 1, period: day, match: { team: serch } }\n  \
+         - { name: b, limit_usd: 1e-13, period: day, match: { team: search, app: default, key: k1 } }\n  \
+         - { name: c, limit_usd: 1, period: day, match: { key: k1, team: default } }\n",
+        &[
+            "f:16:55: budgets[0].timezone: unknown time zone `Europe/Madird`; did you mean `Europe/Madrid`?",
+            "f:17:13: budgets[1].name: a second budget with name `a`",
+            "f:17:58: budgets[1].match.team: unknown team `serch`; did you mean `search`?",
+            "f:18:27: budgets[2].limit_usd: `1e-13` is finer than a pico-USD (12 digits after the point)",
+            "f:19:50: budgets[3].match: matches nothing: no key agrees with all of its fields; this \
+             budget would guard nothing",
+        ],
+    );
+}
+
+#[test]
+fn keys_are_unique_and_hashes_whole() {
+    let hash = "a".repeat(64);
+    check_with("", &[]);
+    check(
+        "auth: {",
+        &format!("  - {{ id: k1, sha256: \"{hash}\" }}\n  - {{ id: k2, sha256: xyz }}\nauth: {{"),
+        &[
+            "f:14:11: keys[1].id: a second key with id `k1`",
+            "f:14:23: keys[1].sha256: the same key as `k1`",
+            "f:15:23: keys[2].sha256: not a SHA-256: 64 hexadecimal digits; `tollgate keys new` prints a \
+         key with its entry",
+        ],
+    );
+    check(
+        "team: search }",
+        "team: search, tier: premium }",
+        &[
+            "f:13:111: keys[0].tier: above the team's tier: `standard` counts; raise `teams.search.tier`, \
+         or lower this one",
+        ],
+    );
+}
+
+#[test]
+fn secrets_are_references_and_stay_secret() {
+    let unset = "the variable `NO_KEY` is not set: the provider is switched off";
+    let text = BASE.replace("${P_KEY}", "${NO_KEY}");
+    assert_eq!(
+        problems_of(&text),
+        [format!(
+            "f:3:49: providers.p.api_key: {unset}; set it, or remove this entry: export NO_KEY=…"
+        )]
+    );
+    let snapshot = load_base(&text).expect("only a warning");
+    assert!(!snapshot.providers[0].enabled && !snapshot.models[0].deployments[0].enabled);
+    assert!(snapshot.providers[1].enabled && snapshot.models[1].deployments[0].enabled);
+
+    let literal = load_base(&BASE.replace("${P_KEY}", "hunter2")).expect("only a warning");
+    let shown = format!("{:?}", literal.warnings);
+    assert!(
+        shown.contains("plain text") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+
+    check(
+        "https://p.example/v1",
+        "\"https://${HOST}/v1\"",
+        &[
+            "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key` and \
+         `admin_token`; write the value itself, or template the file before it gets here",
+        ],
+    );
+    check(
+        "${P_KEY}",
+        "Bearer ${P_KEY}",
+        &[
+            "f:3:49: providers.p.api_key: a reference must be the whole value, as `${VARIABLE}`: letters, \
+         digits and `_`",
+        ],
+    );
+    check(
+        "${P_KEY}",
+        "${P_KEY}x",
+        &[
+            "f:3:49: providers.p.api_key: a reference must be the whole value, as `${VARIABLE}`: letters, \
+         digits and `_`",
+        ],
+    );
+    let misplaced = problems_and_lines(
+        &BASE
+            .replace("api_key:", "apikey:")
+            .replace("${P_KEY}", "hunter2"),
+    );
+    assert!(
+        misplaced.contains("unknown key `apikey`") && !misplaced.contains("hunter2"),
+        "{misplaced}"
+    );
+    let broken = problems_and_lines(&BASE.replace("\"${P_KEY}\" }", "hunter2 "));
+    assert!(!broken.contains("hunter2"), "{broken}");
+}
+
+fn problems_and_lines(text: &str) -> String {
+    format!("{:?}", load_base(text).map(|snapshot| snapshot.warnings))
+}
+
+#[test]
+fn a_secret_can_be_read_from_a_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("key");
+    std::fs::write(&file, "key-of-file\n").expect("written");
+    let text = BASE.replace("${P_KEY}", &format!("file:{}", file.display()));
+    let snapshot = load_base(&text).expect("a sound file");
+    assert!(snapshot.warnings.is_empty() && snapshot.providers[0].enabled);
+    let text = BASE.replace("${P_KEY}", "file:/no/such/file");
+    assert!(!load_base(&text).expect("only a warning").providers[0].enabled);
+}
+
+#[test]
+fn what_this_build_lacks_is_said_clearly() {
+    check_with(
+        "state: { store: \"redis://h\" }\n",
+        &[
+            "f:15:17: state.store: this build has no redis store; state is kept by one process; use \
+         \"sqlite:tollgate.db\"",
+        ],
+    );
+    check_with(
+        "cache: { semantic: { enabled: true } }\n",
+        &[
+            "f:15:31: cache.semantic.enabled: this build has no semantic cache; set it to false; the \
+         exact cache and templates are there",
+        ],
+    );
+    check(
+        "q: {",
+        "q: { dialect: cobol,",
+        &["f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`"],
+    );
+}
+
+#[test]
+fn servers_are_not_opened_by_accident() {
+    check_with(
+        "server: { listen: 8080, admin_listen: 0.0.0.0:9090 }\n",
+        &[
+            "f:15:19: server.listen: expected text, found a whole number; put it in quotes: \"8080\"",
+            "f:15:39: server.admin_listen: an admin listener off loopback needs `server.admin_token`; set \
+         `admin_token: \"${TOLLGATE_ADMIN_TOKEN}\"`, or listen on 127.0.0.1",
+        ],
+    );
+    check_with(
+        "server: { listen: nowhere }\n",
+        &[
+            "f:15:19: server.listen: `nowhere` is no `host:port`; write it as 127.0.0.1:8080 or \"[::1]:8080\"",
+        ],
+    );
+}
+
+#[test]
+fn deployments_have_stable_names_and_keys_of_their_own() {
+    let text = BASE.replace(
+        "tier: premium",
+        "region: eu, deployments: [{ weight: 2 }, { provider: q, upstream_model: b, region: us }, \
+         { api_key: \"${NO_KEY}\" }]",
+    );
+    let snapshot = load_base(&text).expect("only a warning");
+    let deployments = &snapshot.models[0].deployments;
+    let ids: Vec<&str> = deployments
+        .iter()
+        .map(|deployment| deployment.id.as_str())
+        .collect();
+    assert_eq!(ids, ["big#1", "big#2", "big#3"]);
+    assert_eq!(deployments[0].weight, 2);
+    assert_eq!(
+        (
+            deployments[1].provider,
+            deployments[1].upstream_model.as_str()
+        ),
+        (1, "b")
+    );
+    assert_eq!(deployments[1].region.as_deref(), Some("us"));
+    assert!(deployments[0].enabled && deployments[1].enabled && !deployments[2].enabled);
+}
+
+#[test]
+fn an_azure_style_provider_is_data() {
+    let text = BASE.replace(
+        "https://p.example/v1, ",
+        "\"https://r.example/openai/deployments/{model}/\", auth_header: api-key, \
+         query: { api-version: 2025-04-01-preview, a: \"b c\" }, ",
+    );
+    let snapshot = load_base(&text).expect("a sound file");
+    let ProviderEndpoint::Http(endpoint) = &snapshot.providers[0].endpoint else {
+        panic!("not HTTP");
+    };
+    assert_eq!(
+        endpoint.base_url,
+        "https://r.example/openai/deployments/{model}"
+    );
+    assert_eq!(endpoint.origin.to_string(), "https://r.example/");
+    assert_eq!(
+        endpoint.query.as_deref(),
+        Some("api-version=2025-04-01-preview&a=b%20c")
+    );
+    assert!(matches!(&snapshot.providers[0].signer, Signer::Header(name, _) if name == "api-key"));
+}
+
+#[test]
+fn hostile_files_end_in_a_diagnostic() {
+    let deep = format!("version: {}1{}", "[".repeat(500), "]".repeat(500));
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        bomb.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![alias; 10].join(", ")
+        ));
+    }
+    let wide = format!(
+        "a: &a \"{}\"\nb: [{}]\n",
+        "x".repeat(100_000),
+        "*a, ".repeat(100_000)
+    );
+    let own = "a: &a [*a]\n".to_owned();
+    let huge = "#".repeat(tree::MAX_FILE_BYTES + 1);
+    let odd = [
+        "",
+        "\n\n",
+        "\u{feff}",
+        "- 1",
+        "just text",
+        "? [a]\n: b",
+        "a: b\n---\nc: d",
+        "{",
+        "\t",
+        "a: *b",
+        "&x : 1",
+        "!!binary x",
+        "1: 2",
+    ];
+    let texts = [deep, bomb, wide, own, huge];
+    for text in texts.iter().map(String::as_str).chain(odd) {
+        let began = Instant::now();
+        let problems = load_base(text).expect_err("not a routing file");
+        assert!(!problems.is_empty());
+        assert!(
+            began.elapsed().as_secs() < 5,
+            "{}",
+            text.get(..40).unwrap_or(text)
+        );
+    }
+}
+
+#[test]
+fn a_merge_key_takes_over_what_is_not_there() {
+    let text = BASE.replace(
+        "  small: { provider: q, price: { input: 0.1, output: 0.5 } }",
+        "  small: { <<: *x, provider: q }",
+    );
+    let snapshot = load_base(&text.replace("big: {", "big: &x {")).expect("a sound file");
+    assert_eq!(snapshot.models[1].price.input.pico(), 2_000_000);
+    assert_eq!(snapshot.models[1].provider, 1);
+}
+
+#[test]
+fn files_that_are_not_text_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("r.yaml");
+    std::fs::write(&file, b"version: 1\nx: \xff\n").expect("written");
+    let problems = load_file(&file, &env, 0).expect_err("not UTF-8");
+    assert_eq!(
+        (problems[0].line, problems[0].message.as_str()),
+        (2, "the file is not UTF-8")
+    );
+}
+
+// --- the shipped files ---------------------------------------------------------------------------
+
+#[test]
+fn the_shipped_file_loads_with_nothing_but_keys_missing() {
+    let snapshot = load(SHIPPED, "routes.yaml", &|_| None, 0).expect("a sound file");
+    for warning in &snapshot.warnings {
+        assert!(warning.message.contains("is not set"), "{warning}");
+    }
+    assert_eq!(snapshot.matrix.rows.len(), BUILT_IN_TASKS.len());
+    let every_key = load(SHIPPED, "routes.yaml", &|_| Some("k".to_owned()), 0).expect("sound");
+    assert!(every_key.warnings.is_empty(), "{:?}", every_key.warnings);
+}
+
+#[test]
+fn the_shipped_schema_and_reference_are_those_of_the_loader() {
+    let schema = serde_json::to_string_pretty(json_schema()).expect("JSON") + "\n";
+    assert!(
+        schema == SHIPPED_SCHEMA,
+        "run: tollgate schema > deploy/routes.schema.json"
+    );
+    let reference = reference::markdown();
+    assert!(
+        reference == SHIPPED_REFERENCE,
+        "run: tollgate reference > docs/configuration.md"
+    );
+}
+
+#[test]
+fn the_shipped_models_cost_what_the_catalogue_says() {
+    for text in [SHIPPED, builtin::BUILT_IN] {
+        let snapshot = load(text, "f", &|_| None, 0).expect("a sound file");
+        for model in snapshot
+            .models
+            .iter()
+            .filter(|model| !model.price.is_free())
+        {
+            let entry = catalogue::find(&model.upstream_model).expect("in the catalogue");
+            let class = |usd: f64| {
+                crate::types::TokenPrice::parse_usd_per_million(&usd.to_string()).expect("a price")
+            };
+            assert_eq!(model.price.input, class(entry.input), "{}", model.id);
+            assert_eq!(
+                model.price.cached_input,
+                class(entry.cached_input.unwrap_or(entry.input))
+            );
+            assert_eq!(
+                model.price.cache_write,
+                class(entry.cache_write.unwrap_or(entry.input))
+            );
+            assert_eq!(
+                model.price.output,
+                class(entry.output.unwrap_or(0.0)),
+                "{}",
+                model.id
+            );
+            let holds = entry.price_holds_to_tokens.unwrap_or(u64::MAX);
+            assert!(
+                model.context_tokens.expect("a context") <= holds,
+                "{}: dearer above {holds}",
+                model.id
+            );
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_is_plausible() {
+    let lines = include_str!("../../models/catalogue.jsonl").lines().count();
+    let entries = catalogue::entries();
+    assert_eq!(entries.len(), lines, "a line that does not parse");
+    assert!(entries.len() >= 60);
+    for entry in entries {
+        assert!(entry.input > 0.0, "{}", entry.name);
+        assert!(
+            entry
+                .cached_input
+                .is_none_or(|cached| cached <= entry.input),
+            "{}",
+            entry.name
+        );
+        assert!(
+            entry.output.is_none_or(|output| output >= entry.input),
+            "{}",
+            entry.name
+        );
+        let embeds = entry.supports.iter().any(|word| word == "embeddings");
+        assert_eq!(entry.output.is_none(), embeds, "{}", entry.name);
+        let current = entry
+            .deprecated_on
+            .as_ref()
+            .is_none_or(|until| *until > entry.date);
+        assert!(
+            current && entry.source.starts_with("https://"),
+            "{}",
+            entry.name
+        );
+    }
+}
+
+#[test]
+fn the_built_in_tasks_are_those_of_the_classifier() {
+    let tasks: Vec<&str> = crate::classify::Task::ALL
+        .iter()
+        .map(|task| task.as_str())
+        .collect();
+    assert_eq!(tasks, BUILT_IN_TASKS);
+}
+
+// --- size and fuzz -------------------------------------------------------------------------------
+
+#[test]
+fn a_thousand_models_and_ten_thousand_keys_compile_quickly() {
+    let mut text =
+        "version: 1\nauth: { mode: keys }\nproviders: { p: { simulated: {} } }\nmodels:\n"
+            .to_owned();
+    for model in 0..1000 {
+        text.push_str(&format!(
+            "  m{model}: {{ provider: p, price: {{ input: 1, output: 2 }} }}\n"
+        ));
+    }
+    text.push_str(
+        "matrix: { default: { simple: [m0] } }\nteams:\n  t: { allow: [\"m*\"] }\nkeys:\n",
+    );
+    for key in 0..10_000 {
+        text.push_str(&format!(
+            "  - {{ id: k{key}, sha256: \"{key:064x}\", team: t, allow: [m{}] }}\n",
+            key % 1000
+        ));
+    }
+    let began = Instant::now();
+    let snapshot = load_base(&text).expect("a sound file");
+    let took = began.elapsed();
+    assert_eq!((snapshot.models.len(), snapshot.keys.len()), (1000, 10_000));
+    assert_eq!(snapshot.model_index[&ModelId::new("m999")], 999);
+    println!("{} bytes in {took:?}", text.len());
+    // Without optimisation and on a loaded machine; 10 times less when optimised.
+    assert!(took.as_secs() < 10, "{took:?}");
+    // As many mistakes as keys must not take longer either.
+    let began = Instant::now();
+    let problems = load_base(&text.replace("team: t", "taem: t")).expect_err("wrong");
+    assert!(
+        problems.len() > 500 && began.elapsed().as_secs() < 20,
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Bytes of the shipped file removed, repeated or replaced at random.
+    #[test]
+    fn a_mutilated_file_never_panics(
+        edits in prop::collection::vec((0.0f64..1.0, 0usize..40, "[ -~\n]{0,6}"), 1..6)
+    ) {
+        let mut text: Vec<char> = SHIPPED.chars().collect();
+        for (place, length, with) in edits {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            let start = (place * text.len() as f64) as usize;
+            let end = (start + length).min(text.len());
+            text.splice(start..end, with.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = load(&text, "f", &|_| None, 0) {
+            prop_assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+            for problem in problems {
+                prop_assert!(problem.line >= 1 && problem.column >= 1);
+            }
+        }
+    }
+
+    /// Values swapped for others of any kind.
+    #[test]
+    fn odd_values_never_panic(
+        line in 0usize..400,
+        value in prop_oneof![
+            Just("null"), Just("~"), Just("[]"), Just("{}"), Just("-1"), Just("1e999"), Just(".nan"),
+            Just("99999999999999999999"), Just("\"\""), Just("*x"), Just("&x 1"), Just("[[[]]]"),
+            Just("{ a: { b: c } }"), Just("\u{0}"), Just("0x10"), Just("${X}"), Just("2026-01-01"),
+        ]
+    ) {
+        let lines: Vec<&str> = builtin::BUILT_IN.lines().collect();
+        let line = line % lines.len();
+        let changed: Vec<String> = lines
+            .iter()
+            .enumerate()
+            .map(|(index, text)| match text.split_once(": ") {
+                Some((key, _)) if index == line => format!("{key}: {value}"),
+                _ => (*text).to_owned(),
+            })
+            .collect();
+        let _ = load(&changed.join("\n"), "f", &|_| None, 0);
+    }
+}
