@@ -91,7 +91,7 @@ Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
   tollgate report
   tollgate report --from 2026-11-01 --by team,model
   tollgate report --by app,task --format csv > november.csv")]
-    Report(ReportArgs),
+    Report(report::Args),
     /// Make virtual keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -191,44 +191,6 @@ pub struct ExplainArgs {
 
 fn parse_tier(word: &str) -> Result<Tier, String> {
     Tier::parse(word).ok_or_else(|| "allowed: premium, standard, local".to_owned())
-}
-
-/// `report`
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    /// The routing file, which says where the ledger is; routes.yaml when not set
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// First day, YYYY-MM-DD
-    #[arg(long, value_name = "DAY")]
-    pub from: Option<String>,
-    /// Last day, YYYY-MM-DD
-    #[arg(long, value_name = "DAY")]
-    pub to: Option<String>,
-    /// What to sum by
-    #[arg(
-        long,
-        value_name = "DIMENSIONS",
-        value_delimiter = ',',
-        default_value = "team,model"
-    )]
-    pub by: Vec<String>,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
-    pub format: ReportFormat,
-}
-
-/// How `report` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people.
-    Table,
-    /// For spreadsheets.
-    Csv,
-    /// For programs.
-    Json,
-    /// The FinOps Foundation's FOCUS columns, as CSV.
-    Focus,
 }
 
 /// `keys …`
