@@ -154,14 +154,15 @@ fn momentary(input: &PlanInput<'_>, index: usize, model: &Model) -> Option<Exclu
 /// True when some host of the model can be called at all.
 #[must_use]
 pub fn provider_on(providers: &[Provider], model: &Model) -> bool {
-    let on = |at: usize| providers.get(at).is_some_and(|provider| provider.enabled);
     if model.deployments.is_empty() {
-        return on(model.provider);
+        return providers
+            .get(model.provider)
+            .is_some_and(|provider| provider.enabled);
     }
     model
         .deployments
         .iter()
-        .any(|deployment| on(deployment.provider))
+        .any(|deployment| deployment.enabled)
 }
 
 /// Exclusions by money.

@@ -228,7 +228,7 @@ impl<'a> CandidateRun<'a> {
         let deployment = &self.model.deployments[index];
         let regions = self.execution.regions;
         let region = deployment.region.as_ref().or(self.model.region.as_ref());
-        self.execution.snapshot.providers[deployment.provider].enabled
+        deployment.enabled
             && (regions.is_empty() || region.is_some_and(|region| regions.contains(region)))
     }
 
@@ -241,9 +241,7 @@ impl<'a> CandidateRun<'a> {
             f64::from(states[index].outstanding() + 1) / f64::from(weight)
         };
         let mut order: smallvec::SmallVec<[usize; 4]> = (0..states.len())
-            .filter(|&index| {
-                self.execution.snapshot.providers[self.model.deployments[index].provider].enabled
-            })
+            .filter(|&index| self.model.deployments[index].enabled)
             .collect();
         // A random rotation first, so that ties do not all fall on the first deployment.
         if order.len() > 1 {
