@@ -98,8 +98,10 @@ impl ReportError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Period(_) | Self::Dimension(_) | Self::Config(_) => 2,
-            Self::Ledger(LedgerError::Missing { .. } | LedgerError::NotALedger { .. }) => 2,
+            Self::Period(_)
+            | Self::Dimension(_)
+            | Self::Config(_)
+            | Self::Ledger(LedgerError::Missing { .. } | LedgerError::NotALedger { .. }) => 2,
             Self::Ledger(_) | Self::Output(_) => 1,
         }
     }

@@ -10,7 +10,7 @@ use super::usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
     TimeRange, UsageReads, UsageSink,
 };
-use crate::types::{AttemptRecord, PicoUsd, RequestId, RequestRecord};
+use crate::types::{AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, RequestId, RequestRecord};
 
 /// Shown where a request has no key, model or provider.
 const NONE: &str = "-";
@@ -119,15 +119,15 @@ fn name_of<'a>(
     match by {
         SpendBy::Team => record.team.as_str(),
         SpendBy::App => record.app.as_str(),
-        SpendBy::Key => record.key.as_ref().map_or(NONE, |key| key.as_str()),
+        SpendBy::Key => record.key.as_ref().map_or(NONE, KeyId::as_str),
         SpendBy::Model => attempt
             .map(|attempt| &attempt.model)
             .or(record.model.as_ref())
-            .map_or(NONE, |model| model.as_str()),
+            .map_or(NONE, ModelId::as_str),
         SpendBy::Provider => attempt
             .map(|attempt| &attempt.provider)
             .or(record.provider.as_ref())
-            .map_or(NONE, |provider| provider.as_str()),
+            .map_or(NONE, ProviderId::as_str),
     }
 }
 

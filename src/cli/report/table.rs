@@ -38,7 +38,13 @@ pub(super) fn write(
     let heading = layout.line(&layout.heading);
     writeln!(out, "{}\n", paint(DIM, &period::describe(query.range)))?;
     writeln!(out, "{}", paint(BOLD, heading.trim_end()))?;
-    for (line, row) in layout.rows.iter().zip(&report.rows) {
+    // Without dimensions the only row is the total.
+    let rows = if query.by.is_empty() {
+        &[]
+    } else {
+        &report.rows[..]
+    };
+    for (line, row) in layout.rows.iter().zip(rows) {
         let bar = bar(row.sums.cost, report.total.cost);
         let text = format!("{}  {}", layout.line(line), paint(CYAN, &bar));
         writeln!(out, "{}", text.trim_end())?;

@@ -133,7 +133,7 @@ pub(super) fn report(
            {estimated}, sum(baselines) AS baselines, {savings}, {tokens} FROM ({facts}) {grouping}",
         dimensions = columns
             .iter()
-            .map(|column| format!("{column}, "))
+            .flat_map(|column| [column.as_str(), ", "])
             .collect::<String>(),
         cost = two_parts("cost"),
         estimated = two_parts("estimated"),

@@ -230,11 +230,11 @@ pub(super) fn spent(
         named_params! {
             ":from": range.from_ms, ":to": range.to_ms,
             ":inner_from": inner.from_ms, ":inner_to": inner.to_ms,
-            ":team": filter.team.as_ref().map(|id| id.as_str()),
-            ":app": filter.app.as_ref().map(|id| id.as_str()),
-            ":key": filter.key.as_ref().map(|id| id.as_str()),
-            ":model": filter.model.as_ref().map(|id| id.as_str()),
-            ":provider": filter.provider.as_ref().map(|id| id.as_str()),
+            ":team": filter.team.as_ref().map(TeamId::as_str),
+            ":app": filter.app.as_ref().map(AppId::as_str),
+            ":key": filter.key.as_ref().map(KeyId::as_str),
+            ":model": filter.model.as_ref().map(ModelId::as_str),
+            ":provider": filter.provider.as_ref().map(ProviderId::as_str),
         },
         |row| Ok(joined(row.get(0)?, row.get(1)?)),
     )

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::read;
 use crate::stores::usage::{Feedback, FeedbackOutcome};
-use crate::types::{AttemptRecord, PicoUsd, RequestRecord};
+use crate::types::{AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, Reason, RequestRecord};
 
 /// Into how many pico-USD a cost is split: `hi * PART + lo`, neither of which can overflow a sum.
 pub(super) const PART: i64 = 1_000_000;
@@ -62,7 +62,7 @@ impl Inserts {
             record.request_id.as_str(),
             record.started_at_ms,
             record.config_version.as_str(),
-            record.key.as_ref().map(|key| key.as_str()),
+            record.key.as_ref().map(KeyId::as_str),
             record.team.as_str(),
             record.app.as_str(),
             record.end_user,
@@ -72,9 +72,9 @@ impl Inserts {
             record.stream,
             record.task.as_str(),
             record.level.as_str(),
-            record.model.as_ref().map(|model| model.as_str()),
-            record.provider.as_ref().map(|provider| provider.as_str()),
-            record.reason.map(|reason| reason.as_str()),
+            record.model.as_ref().map(ModelId::as_str),
+            record.provider.as_ref().map(ProviderId::as_str),
+            record.reason.map(Reason::as_str),
             record.propensity,
             record.cache.as_str(),
             record.outcome.as_str(),
@@ -185,7 +185,7 @@ impl<'a> BatchSums<'a> {
         provider: &'a str,
     ) -> &mut SpendSum {
         let quarter_ms = at_ms.div_euclid(QUARTER_MS) * QUARTER_MS;
-        let key = record.key.as_ref().map_or("", |key| key.as_str());
+        let key = record.key.as_ref().map_or("", KeyId::as_str);
         let payer = (record.team.as_str(), record.app.as_str());
         self.0
             .entry((quarter_ms, payer.0, payer.1, key, model, provider))
@@ -193,8 +193,8 @@ impl<'a> BatchSums<'a> {
     }
 
     fn add_request(&mut self, record: &'a RequestRecord) {
-        let model = record.model.as_ref().map_or("", |model| model.as_str());
-        let provider = record.provider.as_ref().map_or("", |name| name.as_str());
+        let model = record.model.as_ref().map_or("", ModelId::as_str);
+        let provider = record.provider.as_ref().map_or("", ProviderId::as_str);
         self.entry(record, record.started_at_ms, model, provider)
             .requests += 1;
     }
