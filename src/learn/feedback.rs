@@ -23,7 +23,8 @@ pub struct ReceivedFeedback {
 const MAX_COMMENT_BYTES: usize = 8_192;
 /// Our ids have 36; room for those of other versions.
 const MAX_REQUEST_ID_BYTES: usize = 128;
-const FORMS: &str = "exactly one of `score` (0 to 1), `rating` (1 to 5) or `thumbs` (\"up\" or \"down\") is needed";
+const FORMS: &str =
+    "exactly one of `score` (0 to 1), `rating` (1 to 5) or `thumbs` (\"up\" or \"down\") is needed";
 
 impl ReceivedFeedback {
     /// As the ledger keeps it.
@@ -156,8 +157,14 @@ mod tests {
         check(r#"{"request_id":"req_1","score":0.25}"#, Ok(0.25));
         check(r#"{"request_id":"req_1","score":1}"#, Ok(1.0));
         check(r#"{"request_id":"req_1","rating":1}"#, Ok(0.0));
-        check(r#"{"request_id":"req_1","rating":4,"comment":"good"}"#, Ok(0.75));
-        check(r#"{"request_id":"req_1","thumbs":"up","score":null}"#, Ok(1.0));
+        check(
+            r#"{"request_id":"req_1","rating":4,"comment":"good"}"#,
+            Ok(0.75),
+        );
+        check(
+            r#"{"request_id":"req_1","thumbs":"up","score":null}"#,
+            Ok(1.0),
+        );
         check(r#"{"request_id":"req_1","thumbs":"down"}"#, Ok(0.0));
     }
 
@@ -168,12 +175,24 @@ mod tests {
         check(r#"{"score":1}"#, Err("request_id"));
         check(r#"{"request_id":7,"score":1}"#, Err("request_id"));
         check(r#"{"request_id":"req_1"}"#, Err("score"));
-        check(r#"{"request_id":"req_1","score":1,"rating":5}"#, Err("rating"));
+        check(
+            r#"{"request_id":"req_1","score":1,"rating":5}"#,
+            Err("rating"),
+        );
         check(r#"{"request_id":"req_1","score":1.5}"#, Err("score"));
         check(r#"{"request_id":"req_1","score":"1"}"#, Err("score"));
         check(r#"{"request_id":"req_1","rating":0}"#, Err("rating"));
-        check(r#"{"request_id":"req_1","thumbs":"sideways"}"#, Err("thumbs"));
-        check(r#"{"request_id":"req_1","score":1,"comment":[]}"#, Err("comment"));
-        check(r#"{"request_id":"req_1","score":1,"stars":5}"#, Err("stars"));
+        check(
+            r#"{"request_id":"req_1","thumbs":"sideways"}"#,
+            Err("thumbs"),
+        );
+        check(
+            r#"{"request_id":"req_1","score":1,"comment":[]}"#,
+            Err("comment"),
+        );
+        check(
+            r#"{"request_id":"req_1","score":1,"stars":5}"#,
+            Err("stars"),
+        );
     }
 }

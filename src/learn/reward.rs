@@ -28,7 +28,11 @@ const TRUNCATED_REWARD: f64 = 0.5;
 /// The reward that the end of an attempt says by itself, and how much it counts; `None` where it says
 /// nothing about the model (the client left, the request was wrong, a limit refused it).
 #[must_use]
-pub fn implicit(outcome: Outcome, latency: Duration, target: Option<Duration>) -> Option<(f64, f64)> {
+pub fn implicit(
+    outcome: Outcome,
+    latency: Duration,
+    target: Option<Duration>,
+) -> Option<(f64, f64)> {
     match outcome {
         Outcome::Ok => match target {
             Some(target) if latency > target && !target.is_zero() => {

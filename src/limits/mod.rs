@@ -13,6 +13,7 @@ mod refusal;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 use smallvec::{SmallVec, smallvec};
@@ -77,6 +78,21 @@ pub fn would_admit(limiters: &Limiters, model: &Model, provider: &Provider) -> b
     scopes
         .iter()
         .all(|(scope, limits)| limiters.would_admit(scope, limits, now))
+}
+
+/// Learns a provider's own rate limit from its 429: until `retry_after` has passed (at most
+/// `longest`, so that one hostile hint cannot hold a model out for ever), the model is no candidate.
+/// A model with several deployments is left to their breakers, since the others may have room.
+pub fn learn_upstream_limit(
+    limiters: &Limiters,
+    model: &Model,
+    retry_after: Option<Duration>,
+    longest: Duration,
+) {
+    if let (Some(wait), [_]) = (retry_after, model.deployments.as_slice()) {
+        let until = Instant::now() + wait.min(longest);
+        limiters.penalize(&Scope::Model(model.id.clone()), until);
+    }
 }
 
 /// How the tightest of a caller's limits stands, for [`write_headers`].

@@ -1,6 +1,5 @@
 use std::convert::Infallible;
 use std::ops::Range;
-use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -230,4 +229,24 @@ async fn a_reload_forgets_the_scopes_that_are_gone() {
     assert_eq!(bench.limiters.in_flight(&gone[0].0), 0);
     assert_eq!(bench.limiters.in_flight(&Scope::Global), 1);
     drop((held, kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_own_limit_keeps_its_model_out_for_a_while() {
+    let bench = Bench::new();
+    let (model, provider) = (&bench.snapshot.models[0], &bench.snapshot.providers[0]);
+    let longest = Duration::from_secs(20);
+    learn_upstream_limit(&bench.limiters, model, None, longest);
+    assert!(would_admit(&bench.limiters, model, provider));
+    learn_upstream_limit(
+        &bench.limiters,
+        model,
+        Some(Duration::from_hours(24)),
+        longest,
+    );
+    assert!(!would_admit(&bench.limiters, model, provider));
+    let error = bench.reserve(1, "0.1").expect_err("penalized");
+    assert_eq!(error.limit.map(|limit| limit.kind), Some("upstream"));
+    tokio::time::advance(longest).await;
+    assert!(would_admit(&bench.limiters, model, provider));
 }

@@ -116,9 +116,7 @@ fn detail(by: &crate::types::Exclusion) -> Option<String> {
     use crate::types::Exclusion;
     match by {
         Exclusion::Capability { missing } => Some(format!("lacks {}", missing.join(", "))),
-        Exclusion::Context { needed, limit } => {
-            Some(format!("needs {needed} tokens of {limit}"))
-        }
+        Exclusion::Context { needed, limit } => Some(format!("needs {needed} tokens of {limit}")),
         _ => None,
     }
 }
@@ -152,7 +150,11 @@ fn round(share: f32) -> f32 {
 }
 
 fn as_map<S: Serializer>(tasks: &[TaskScore], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(tasks.iter().map(|score| (&score.task, round(score.probability))))
+    serializer.collect_map(
+        tasks
+            .iter()
+            .map(|score| (&score.task, round(score.probability))),
+    )
 }
 
 /// As an exact plain decimal number of USD.

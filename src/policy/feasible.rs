@@ -33,7 +33,11 @@ pub fn costs(input: &PlanInput<'_>, model: &Model) -> Costs {
             .max_output_tokens
             .or(model.context_tokens)
             .unwrap_or(UNSTATED_OUTPUT_BOUND);
-        input.call.max_output_tokens.unwrap_or(model_cap).min(model_cap)
+        input
+            .call
+            .max_output_tokens
+            .unwrap_or(model_cap)
+            .min(model_cap)
     } else {
         0
     };
@@ -59,11 +63,7 @@ pub fn exclusion(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<E
 
 /// Why the model cannot be a candidate now, whatever it is able to do.
 #[must_use]
-pub fn passing_exclusion(
-    input: &PlanInput<'_>,
-    index: usize,
-    costs: &Costs,
-) -> Option<Exclusion> {
+pub fn passing_exclusion(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclusion> {
     momentary(input, index, &input.snapshot.models[index]).or_else(|| monetary(input, index, costs))
 }
 

@@ -6,9 +6,7 @@ use rand::Rng;
 use crate::config::snapshot::SelectParams;
 use crate::error::{ErrorKind, ProxyError};
 use crate::runtime::OnExhausted;
-use crate::types::{
-    Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, Plan, Reason, Tier,
-};
+use crate::types::{Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, Plan, Reason, Tier};
 
 use super::feasible::{Costs, costs, exclusion, in_region, is_about_money, provider_on};
 use super::rank::{Entrant, Ranking, expected_scores, rank};
@@ -33,7 +31,9 @@ struct LeftOut {
 fn routed(input: &PlanInput<'_>, rng: &mut dyn Rng) -> Plan {
     let cell = cell_models(input);
     let select = virtual_model(input.snapshot, input.asked)
-        .map_or(&input.snapshot.select, |virtual_model| &virtual_model.select);
+        .map_or(&input.snapshot.select, |virtual_model| {
+            &virtual_model.select
+        });
     let (entrants, mut left_out) = split(input, &cell);
     let mut ranking = rank(input, select, entrants, rng);
     if input.view.purse().under_floor {
@@ -45,7 +45,11 @@ fn routed(input: &PlanInput<'_>, rng: &mut dyn Rng) -> Plan {
     } else {
         reason(&ranking, &left_out)
     };
-    let top = ranking.order.first().map(|first| first.index).or(cell.first().copied());
+    let top = ranking
+        .order
+        .first()
+        .map(|first| first.index)
+        .or(cell.first().copied());
     let own = ranking.order.len();
     let mut candidates = to_candidates(input, ranking.order);
     if let Some(top) = top
@@ -198,7 +202,9 @@ fn may_descend(input: &PlanInput<'_>, own: usize, left_out: &[LeftOut]) -> bool 
     let generates = input.call.endpoint.generates();
     let blocked = own == 0
         && input.view.purse().exhausted == Some(OnExhausted::Block)
-        && left_out.iter().any(|left| is_about_money(&left.excluded.by));
+        && left_out
+            .iter()
+            .any(|left| is_about_money(&left.excluded.by));
     generates && !blocked
 }
 
@@ -295,7 +301,11 @@ fn pinned(input: &PlanInput<'_>, index: usize) -> Plan {
         own: candidates.len(),
         candidates,
         excluded,
-        reason: if itself { Reason::Pinned } else { Reason::Fallback },
+        reason: if itself {
+            Reason::Pinned
+        } else {
+            Reason::Fallback
+        },
         propensity: 1.0,
     }
 }
@@ -344,11 +354,21 @@ pub fn refusal(plan: &Plan, call: &Call) -> ProxyError {
         let text = "no candidate can be reached at the moment";
         return ProxyError::new(ErrorKind::NoCandidateAvailable, explained(text, plan));
     }
-    if any(|by| matches!(by, Exclusion::Context { .. } | Exclusion::Capability { .. } | Exclusion::Endpoint)) {
+    if any(|by| {
+        matches!(
+            by,
+            Exclusion::Context { .. } | Exclusion::Capability { .. } | Exclusion::Endpoint
+        )
+    }) {
         let text = "no candidate can serve this request";
         return ProxyError::invalid("model", explained(text, plan));
     }
-    if any(|by| matches!(by, Exclusion::Tier | Exclusion::NotAllowed | Exclusion::Region)) {
+    if any(|by| {
+        matches!(
+            by,
+            Exclusion::Tier | Exclusion::NotAllowed | Exclusion::Region
+        )
+    }) {
         let text = "this key may use no candidate";
         return ProxyError::new(ErrorKind::ModelNotAllowed, explained(text, plan));
     }

@@ -159,7 +159,12 @@ impl Field<'_> {
     /// The fastest of those that are known; now and then one that is not, to know it.
     fn by_latency(self, rng: &mut dyn Rng) -> Ranking {
         let known: Vec<Option<f64>> = self.latencies();
-        let slowest = known.iter().flatten().copied().fold(0.0, f64::max).max(1e-3);
+        let slowest = known
+            .iter()
+            .flatten()
+            .copied()
+            .fold(0.0, f64::max)
+            .max(1e-3);
         let unknown: Vec<usize> = (0..known.len()).filter(|&at| known[at].is_none()).collect();
         let usual: Vec<f64> = known
             .iter()
@@ -293,9 +298,10 @@ impl Field<'_> {
             return self.certain(&[], scores);
         }
         let first = best(&scores);
-        let wins = 1 + (0..PROPENSITY_DRAWS)
-            .filter(|_| count == 1 || best(&draw_scores(&self)) == first)
-            .count();
+        let wins = 1
+            + (0..PROPENSITY_DRAWS)
+                .filter(|_| count == 1 || best(&draw_scores(&self)) == first)
+                .count();
         let propensity = wins as f64 / (PROPENSITY_DRAWS + 1) as f64;
         let expected = self.objective(means.clone(), self.price_of_money);
         let unpriced = best(&self.objective(means, 0.0));

@@ -238,7 +238,9 @@ impl Limiters {
             let ticks = self.ticks(now);
             let refusals = limits.iter().zip(&cells).zip(&mut locked);
             let worst = refusals
-                .filter_map(|((limit, cell), rates)| refusal(limit, cell, rates, now, ticks))
+                .filter_map(|(((scope, params), cell), rates)| {
+                    refusal(scope, params, cell, rates, now, ticks)
+                })
                 .max_by_key(wait_of);
             if let Some(limited) = worst {
                 return Err(limited);
@@ -300,17 +302,17 @@ impl Limiters {
 
     /// Whether the scope would admit a request now; for choosing among models. Takes nothing.
     pub fn would_admit(&self, scope: &Scope, params: &LimitParams, now: Instant) -> bool {
-        let Some(cell) = self.cells.read().get(scope).cloned() else {
+        let cells = self.cells.read();
+        let Some(cell) = cells.get(scope) else {
             return params.requests_per_minute != Some(0)
                 && params.tokens_per_minute != Some(0)
                 && params.concurrent != Some(0);
         };
         let mut rates = cell.rates.lock();
-        let limit = (scope.clone(), *params);
         let tokens_left = params
             .token_rate()
             .is_none_or(|rate| rates.tokens.wait_for(1, rate, now).is_none());
-        tokens_left && refusal(&limit, &cell, &mut rates, now, self.ticks(now)).is_none()
+        tokens_left && refusal(scope, params, cell, &mut rates, now, self.ticks(now)).is_none()
     }
 
     /// Notes that an upstream does not want to be asked before `until` (its 429 or `retry-after`).
@@ -397,7 +399,8 @@ fn wait_of(limited: &Limited) -> Duration {
 
 /// Why this scope does not admit one more request, if it does not.
 fn refusal(
-    (scope, params): &(Scope, LimitParams),
+    scope: &Scope,
+    params: &LimitParams,
     cell: &Cell,
     rates: &mut Rates,
     now: Instant,
