@@ -87,11 +87,12 @@ pub struct StreamFacts {
 }
 
 impl StreamFacts {
-    /// True once the answer is complete: a finish reason or the end marker was seen, and no error.
+    /// True once the answer is complete: a finish reason or the end marker was seen, and no error
+    /// (some upstreams report one as a finish reason).
     /// The end marker alone is not required: some upstreams never send it.
     #[must_use]
     pub const fn complete(&self) -> bool {
-        (self.finish.seen || self.done) && self.error.is_none()
+        (self.finish.seen || self.done) && !self.finish.error && self.error.is_none()
     }
 }
 

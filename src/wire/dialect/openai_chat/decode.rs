@@ -510,23 +510,32 @@ impl Draft {
         }
         let pairs = &mut self.call.metadata;
         walk.object(|walk, member| {
+            let too_long = || {
+                let message = format!(
+                    "names and values of `metadata` may have at most {MAX_METADATA_VALUE_BYTES} bytes"
+                );
+                Fault::field("metadata", message)
+            };
+            // First of all, since the other messages repeat the name.
+            if member.name.len() > MAX_METADATA_VALUE_BYTES {
+                return Err(too_long());
+            }
             let name = String::from_utf8_lossy(&member.name).into_owned();
             if pairs.len() == MAX_METADATA_PAIRS {
                 let message = format!("`metadata` may have at most {MAX_METADATA_PAIRS} members");
                 return Err(Fault::field("metadata", message));
             }
+            let param = || format!("metadata.{name}");
             if pairs.iter().any(|(other, _)| *other == name) {
-                return Err(Fault::twice(&format!("metadata.{name}")));
+                return Err(Fault::twice(&param()));
             }
             if member.peek != Peek::String {
-                return Err(Fault::wrong_type(&format!("metadata.{name}"), "a string", member.peek));
+                return Err(Fault::wrong_type(&param(), "a string", member.peek));
             }
             let inside = walk.string()?;
             let value = walk.text(inside);
-            if name.len().max(value.len()) > MAX_METADATA_VALUE_BYTES {
-                let message =
-                    format!("names and values of `metadata` may have at most {MAX_METADATA_VALUE_BYTES} bytes");
-                return Err(Fault::field("metadata", message));
+            if value.len() > MAX_METADATA_VALUE_BYTES {
+                return Err(too_long());
             }
             pairs.push((name, value.into_owned()));
             Ok(())

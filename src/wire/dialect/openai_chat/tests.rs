@@ -355,6 +355,26 @@ fn events_by_what_the_proxy_does_with_them() {
 }
 
 #[test]
+fn a_stream_is_complete_with_a_reason_or_the_marker() {
+    let complete = |stream: &'static str| kinds(&Bytes::from(stream)).1.complete();
+    let begun = r#"data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#;
+    assert!(!complete(begun));
+    assert!(complete("data: [DONE]\n\n"));
+    assert!(complete(
+        "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n"
+    ));
+    assert!(!complete(
+        "data: {\"choices\":[{\"finish_reason\":\"\"}]}\n\n"
+    ));
+    assert!(!complete(
+        "data: {\"choices\":[{\"finish_reason\":\"error\"}]}\n\ndata: [DONE]\n\n"
+    ));
+    assert!(!complete(
+        "data: {\"error\":{\"message\":\"x\"}}\n\ndata: [DONE]\n\n"
+    ));
+}
+
+#[test]
 fn the_events_that_we_make() {
     let error = ProxyError::new(ErrorKind::UpstreamTimeout, "the upstream \"stalled\"\nhere");
     insta::assert_snapshot!(String::from_utf8_lossy(&stream::error_event(&error)), @r#"
