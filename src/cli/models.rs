@@ -66,11 +66,14 @@ fn write_table(entries: &[&CatalogueEntry], out: &mut dyn Write) -> io::Result<(
     for row in &rows {
         write_row(row, &widths, out)?;
     }
+    let count = entries.len();
     writeln!(
         out,
-        "\n{} models; USD per million tokens as of {newest}. A `*` at a price: more above {}.",
-        entries.len(),
-        "the input that `--format json` shows as price_holds_to_tokens",
+        "\n{count} models; USD per million tokens as of {newest}."
+    )?;
+    writeln!(
+        out,
+        "*: dearer above some length of input; `--format json` shows it as price_holds_to_tokens."
     )
 }
 
@@ -107,7 +110,9 @@ fn write_row(row: &[String; 10], widths: &[usize], out: &mut dyn Write) -> io::R
         } else {
             (String::new(), padding)
         };
-        line.push_str(&format!("{before}{cell}{after}  "));
+        for piece in [&before, cell, &after, "  "] {
+            line.push_str(piece);
+        }
     }
     writeln!(out, "{}", line.trim_end())
 }

@@ -1,5 +1,6 @@
 //! The way of a file: bytes → text → tree → shape → compile → [`Snapshot`], or every problem at once.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ pub(super) fn read(path: &Path) -> Result<String, tree::Fault> {
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..good).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         fault("the file is not UTF-8".to_owned(), line)
     })
 }
@@ -90,11 +91,11 @@ pub(super) fn read(path: &Path) -> Result<String, tree::Fault> {
 /// Short hash of a text: the same file gives the same version everywhere.
 fn version_of(text: &str) -> ConfigVersion {
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut hex = String::with_capacity(12);
+    for byte in digest.iter().take(6) {
+        // Writing into a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
     ConfigVersion::new(Arc::<str>::from(hex))
 }
 
@@ -104,15 +105,17 @@ fn build(text: &str, env: Environment<'_>, findings: &mut Findings<'_>) -> Optio
     let mut root = match parsed {
         Ok(root) => root,
         Err(fault) => {
-            faults
-                .into_iter()
-                .for_each(|earlier| findings.fault(earlier));
+            for earlier in faults {
+                findings.fault(earlier);
+            }
             findings.fault(fault);
             return None;
         }
     };
     findings.hide_secrets_of(&root);
-    faults.into_iter().for_each(|fault| findings.fault(fault));
+    for fault in faults {
+        findings.fault(fault);
+    }
     compile::check_references(&root, findings);
     let names = Names::of(&root);
     let removed = shape::check(&mut root, findings);

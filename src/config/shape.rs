@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashSet;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::diagnostic::Severity;
 use super::findings::Findings;
@@ -18,6 +18,7 @@ pub fn schema() -> &'static Json {
     static SCHEMA: LazyLock<Json> = LazyLock::new(|| {
         let mut schema = schemars::schema_for!(super::schema::FileConfig).to_value();
         tidy(&mut schema);
+        allow_empty_sections(&mut schema);
         schema
     });
     &SCHEMA
@@ -43,6 +44,32 @@ fn tidy(schema: &mut Json) {
         }
         Json::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
+    }
+}
+
+/// `budgets:` with everything below it commented out is `null` to YAML: editors must not mind either.
+fn allow_empty_sections(schema: &mut Json) {
+    let needed: Vec<String> = required(schema)
+        .into_iter()
+        .map(ToOwned::to_owned)
+        .collect();
+    let Some(Json::Object(sections)) = schema.get_mut("properties") else {
+        return;
+    };
+    for (name, section) in sections {
+        let Json::Object(section) = section else {
+            continue;
+        };
+        if needed.contains(name) {
+            continue;
+        }
+        if let Some(reference) = section.remove("$ref") {
+            let either = json!([{ "$ref": reference }, { "type": "null" }]);
+            section.insert("anyOf".to_owned(), either);
+        } else if let Some(Json::String(kind)) = section.get("type") {
+            let either = json!([kind, "null"]);
+            section.insert("type".to_owned(), either);
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub fn resolve(
         return Resolved::Missing;
     };
     let value = value.trim();
-    if value.bytes().any(|byte| byte < 0x20 || byte >= 0x7f) {
+    if value.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
         cx.error(at, "the secret holds characters that no header can carry");
         return Resolved::Wrong;
     }

@@ -24,8 +24,8 @@ pub struct ServerConfig {
     /// Most requests in flight; more are shed at once with 503 `overloaded`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
-    /// How long the head of a request may take to arrive, milliseconds. HAProxy's `timeout
-    /// http-request` is the model for the default.
+    /// How long the head of a request may take to arrive, milliseconds. The default
+    /// is that of `timeout http-request` in common proxies.
     #[schemars(range(min = 1, max = 600_000))]
     pub header_timeout_ms: u64,
     /// How long the body of a request may take to arrive, milliseconds.
