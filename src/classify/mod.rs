@@ -39,7 +39,7 @@ pub struct Classifier {}
 
 /// Inverse temperature of the softmax: makes the probabilities of the summed hand-set weights agree
 /// with how often they are right on prompts of other authors.
-const SHARPNESS: f32 = 0.75;
+const SHARPNESS: f32 = 1.1;
 /// Probabilities below this are not worth showing.
 const SHOWN_FROM: f32 = 0.02;
 /// Signals shown to people.

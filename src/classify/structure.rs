@@ -11,6 +11,8 @@ use super::table::Shape;
 const PASSAGE_BYTES: usize = 500;
 /// Texts shorter than this are a greeting or a snap question.
 const VERY_SHORT_BYTES: usize = 40;
+/// Small talk is shorter than this.
+const GREETING_BYTES: usize = 140;
 /// Some 1,500 tokens.
 const LONG_TEXT_BYTES: usize = 6_000;
 /// Conversations with this many user turns have a history that matters.
@@ -45,6 +47,10 @@ pub fn shapes(call: &Call, reading: &Reading) -> smallvec::SmallVec<[Shape; 16]>
         (Shape::EndsAsQuestion, question.ends),
         (Shape::Passage, passage),
         (Shape::QuestionAndPassage, passage && question.anywhere),
+        (
+            Shape::MoreThanAGreeting,
+            asked.whole_bytes >= GREETING_BYTES,
+        ),
         (
             Shape::VeryShort,
             !asked.is_empty() && asked.whole_bytes < VERY_SHORT_BYTES,
@@ -304,8 +310,13 @@ fn has_math(asked: &Excerpt, lines: &Lines) -> bool {
             "\\frac", "\\sqrt", "\\[", "\\(", "\\cdot", "\\begin{", "^2", "^{", "x^", "√", "∫",
             "∑", "≤", "≥", "²", "×", "÷",
         ],
-    ) || asked.text.bytes().filter(|&byte| byte == b'$').count() >= 2
-    {
+    ) {
+        return true;
+    }
+    // TeX between dollars; elsewhere they are prices and variables.
+    let dollars = asked.text.bytes().filter(|&byte| byte == b'$').count();
+    let formula = has_any(&asked.text, &["\\", "=", "^", "+"]) && !asked.text.contains(';');
+    if dollars >= 2 && dollars.is_multiple_of(2) && formula {
         return true;
     }
     let symbols = asked.scripts.symbols + asked.scripts.digits;
