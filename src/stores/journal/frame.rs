@@ -70,8 +70,22 @@ impl Iterator for Frames<'_> {
             return Some(Piece::Torn(torn));
         };
         self.rest = &self.rest[frame_bytes..];
-        Some(serde_json::from_slice(body).map_or(Piece::Strange, Piece::Record))
+        Some(understood(body).map_or(Piece::Strange, |record| Piece::Record(Box::new(record))))
     }
+}
+
+/// The record of a whole frame. Its money matters more than its explanation: when only the latter
+/// is unknown to this version, the record comes without it.
+fn understood(body: &[u8]) -> Option<RequestRecord> {
+    if let Ok(record) = serde_json::from_slice(body) {
+        return Some(record);
+    }
+    let mut fields: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).ok()?;
+    for explanation in ["features", "decision"] {
+        fields.insert(explanation.to_owned(), serde_json::Value::Null);
+    }
+    serde_json::from_value(fields.into()).ok()
 }
 
 /// The JSON of the frame at the start of `bytes` and the length of the whole frame.

@@ -84,7 +84,10 @@ impl Journal {
             action: "create the journal directory",
             source,
         })?;
-        let last = segments(directory)?.last().map_or(0, |(id, _)| *id);
+        // Also past what was kept aside, which a later segment of its number would replace.
+        let last = numbered(directory, &[SEGMENT_SUFFIX, REJECTED_SUFFIX])?
+            .last()
+            .map_or(0, |(id, _)| *id);
         Ok(Self {
             directory: directory.to_owned(),
             active: Segment::create(directory, last.saturating_add(1))?,
@@ -179,8 +182,13 @@ fn delete(path: &Path) {
     }
 }
 
-/// The segments of a directory in the order in which they were written. No directory, no segments.
+/// The segments of a directory in the order in which they were written.
 fn segments(directory: &Path) -> Result<Vec<(SegmentId, PathBuf)>, LedgerError> {
+    numbered(directory, &[SEGMENT_SUFFIX])
+}
+
+/// The files of a directory with one of these suffixes, by their number. No directory, no files.
+fn numbered(directory: &Path, suffixes: &[&str]) -> Result<Vec<(SegmentId, PathBuf)>, LedgerError> {
     let failed = |source| LedgerError::Io {
         path: directory.to_owned(),
         action: "list the journal",
@@ -196,7 +204,7 @@ fn segments(directory: &Path) -> Result<Vec<(SegmentId, PathBuf)>, LedgerError> 
         let path = entry.map_err(failed)?.path();
         let is_segment = path
             .extension()
-            .is_some_and(|suffix| suffix == SEGMENT_SUFFIX);
+            .is_some_and(|found| suffixes.iter().any(|suffix| found == *suffix));
         let id = path
             .file_stem()
             .and_then(|stem| stem.to_str())

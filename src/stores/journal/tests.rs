@@ -70,6 +70,21 @@ fn what_is_no_record_of_ours_is_told_from_damage() {
     assert_eq!(decoded(&bytes), (vec!["req_1".to_owned()], 0, 1));
 }
 
+#[test]
+fn money_does_not_wait_for_an_explanation_that_is_unknown() {
+    let mut later = as_json(&record("req_1"));
+    later["features"] = serde_json::json!({ "from": "another version" });
+    let body = later.to_string();
+    let line = format!(
+        "{:08x} {:08x} {body}\n",
+        body.len(),
+        crc32fast::hash(body.as_bytes())
+    );
+    let leftover = decode("segment".into(), line.as_bytes());
+    assert_eq!(leftover.records[0].cost, record("req_1").cost);
+    assert!(leftover.records[0].features.is_none());
+}
+
 proptest! {
     /// One flipped byte costs at most the record that it is in.
     #[test]
@@ -136,6 +151,12 @@ fn what_cannot_be_understood_is_kept_aside() {
     }
     assert!(directory.path().join("0000000000000001.rejected").exists());
     assert!(read(directory.path()).expect("readable").is_empty());
+    let next = Journal::create(directory.path()).expect("a journal");
+    assert_eq!(
+        next.next_segment().1,
+        3,
+        "no later segment may take its place"
+    );
 }
 
 impl Journal {

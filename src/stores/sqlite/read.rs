@@ -88,7 +88,8 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
         latency_us: column_count(row, "latency_us")?,
         overhead_us: column_count(row, "overhead_us")?,
         ttft_us: column_count_opt(row, "ttft_us")?,
-        features: json(row.get("features")?)?,
+        // Another version's findings are not worth the record.
+        features: json(row.get("features")?).unwrap_or_default(),
         decision: json(row.get("decision")?)?,
         attempts,
     })

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::LedgerFile;
+use crate::stores::journal::frame;
 use crate::stores::sample::{NOON_MS, record};
 use crate::stores::{
     Dimension, Ledger, LedgerError, LedgerOptions, ReportQuery, SpendFilter, TimeRange,
@@ -162,4 +164,40 @@ fn budgets_read_the_same_sum_from_quarters_as_from_rows() {
     let spent = |range| ledger.spent(&SpendFilter::default(), range).expect("a sum");
     assert_eq!(spent(whole), spent(narrow));
     assert!(spent(whole).is_positive());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever part of the journal reached the disk, and whatever part of it was stored before:
+    /// whole records count once, others not at all.
+    #[test]
+    fn any_torn_journal_is_stored_once(cut in any::<prop::sample::Index>(), stored in 0..4_usize) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ledger.db");
+        let ledger = open(&path);
+        (0..stored).for_each(|number| commit(&ledger, number));
+        drop(ledger);
+
+        let frames: Vec<_> = (0..4)
+            .map(|number| frame::encode(&record(&format!("req_{number}"))).expect("a frame"))
+            .collect();
+        let bytes = frames.concat();
+        let end = cut.index(bytes.len() + 1);
+        let segment = directory.path().join("ledger.db.journal/0000000000000009.journal");
+        std::fs::write(segment, &bytes[..end]).expect("written");
+        let ends = frames.iter().scan(0, |end, frame| {
+            *end += frame.len();
+            Some(*end)
+        });
+        let whole = ends.filter(|frame_end| *frame_end <= end).count().max(stored);
+
+        let cost = record("req").cost.pico();
+        let expect = (whole as u64, whole as i128 * cost);
+        prop_assert_eq!(counted(&path), expect, "as a report sees it");
+        for _ in 0..2 {
+            drop(open(&path));
+            prop_assert_eq!(counted(&path), expect, "after a start");
+        }
+    }
 }
