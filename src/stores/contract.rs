@@ -37,7 +37,7 @@ fn commit(ledger: &Ledger, record: RequestRecord) {
     ledger.reserve().expect("a slot").commit(record);
 }
 
-async fn spent(ledger: &Ledger, filter: SpendFilter, from_ms: i64, to_ms: i64) -> i128 {
+fn spent(ledger: &Ledger, filter: SpendFilter, from_ms: i64, to_ms: i64) -> i128 {
     let range = TimeRange { from_ms, to_ms };
     ledger.spent(&filter, range).expect("a sum").pico()
 }
@@ -99,10 +99,7 @@ async fn the_same_record_twice_counts_once() {
             commit(&ledger, record("req_1"));
         }
         let once = record("req_1").cost.pico();
-        assert_eq!(
-            spent(&ledger, SpendFilter::default(), 0, i64::MAX).await,
-            once
-        );
+        assert_eq!(spent(&ledger, SpendFilter::default(), 0, i64::MAX), once);
         let rows = ledger.spend_by(SpendBy::Team, ALWAYS).expect("rows");
         assert_eq!((rows[0].requests, rows[0].attempts), (1, 1));
         assert_eq!(ledger.recent(9).expect("records").len(), 1);
@@ -150,14 +147,14 @@ async fn spending_is_exact_whatever_the_range_and_the_filter() {
         let bounds = [0, 1, 8, 9, 299_999, 900_000, 900_008, 1_800_000, 5_000_001];
         for from_ms in bounds.map(|offset| NOON_MS + offset) {
             for to_ms in bounds.map(|offset| NOON_MS + offset) {
-                check_sums(&ledger, &everything, TimeRange { from_ms, to_ms }).await;
+                check_sums(&ledger, &everything, TimeRange { from_ms, to_ms });
             }
         }
     })
     .await;
 }
 
-async fn check_sums(ledger: &Ledger, everything: &[RequestRecord], range: TimeRange) {
+fn check_sums(ledger: &Ledger, everything: &[RequestRecord], range: TimeRange) {
     let filter = SpendFilter {
         team: Some("search".into()),
         key: Some("key".into()),
@@ -180,13 +177,9 @@ async fn check_sums(ledger: &Ledger, everything: &[RequestRecord], range: TimeRa
         .map(|(_, attempt)| attempt.cost)
         .sum();
     let (from, to) = (range.from_ms, range.to_ms);
-    let found = spent(ledger, SpendFilter::default(), from, to).await;
+    let found = spent(ledger, SpendFilter::default(), from, to);
     assert_eq!(found, all.pico(), "{range:?}");
-    assert_eq!(
-        spent(ledger, filter, from, to).await,
-        some.pico(),
-        "{range:?}"
-    );
+    assert_eq!(spent(ledger, filter, from, to), some.pico(), "{range:?}");
     let by_team = ledger.spend_by(SpendBy::Team, range).expect("rows");
     assert_eq!(by_team.iter().map(|row| row.cost).sum::<PicoUsd>(), all);
     let requests: u64 = by_team.iter().map(|row| row.requests).sum();
@@ -244,10 +237,10 @@ async fn sums_go_beyond_sixty_four_bits() {
             dear.attempts[0].cost = PicoUsd::from_pico(largest);
             commit(&ledger, dear);
         }
-        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX).await;
+        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX);
         assert_eq!(all, 4 * largest);
         // A range inside one quarter of an hour sums rows, not quarters.
-        let part = spent(&ledger, SpendFilter::default(), NOON_MS + 1, NOON_MS + 2).await;
+        let part = spent(&ledger, SpendFilter::default(), NOON_MS + 1, NOON_MS + 2);
         assert_eq!(part, 4 * largest);
     })
     .await;
@@ -311,7 +304,7 @@ async fn threads_commit_at_once_and_nothing_is_lost_or_doubled() {
         for thread in threads {
             thread.join().expect("a thread");
         }
-        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX).await;
+        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX);
         assert_eq!(all, 400 * cost);
         assert_eq!(ledger.lag(), 0);
         assert!(ledger.flush_blocking(Duration::from_secs(10)).is_ok());

@@ -29,7 +29,7 @@ fn fixture() -> Fixture {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("tollgate.db");
     let options = LedgerOptions {
-        batch_delay: Duration::from_secs(3600),
+        batch_delay: Duration::from_hours(1),
         ..LedgerOptions::default()
     };
     let serving = Ledger::sqlite_with(&path, options).expect("a ledger");

@@ -15,7 +15,7 @@ use crate::stores::{
 
 fn slow() -> LedgerOptions {
     LedgerOptions {
-        batch_delay: Duration::from_secs(3600),
+        batch_delay: Duration::from_hours(1),
         ..LedgerOptions::default()
     }
 }
