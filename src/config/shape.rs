@@ -204,9 +204,6 @@ impl<'s> Shape<'s, '_, '_> {
     fn map(&mut self, entries: &mut Vec<Entry>, schema: &'s Json, at: Position) -> bool {
         let no_properties = Map::new();
         let properties = schema.get("properties").and_then(Json::as_object);
-        let names: Vec<&'s str> = properties
-            .map(|properties| properties.keys().map(String::as_str).collect())
-            .unwrap_or_default();
         let additional = schema.get("additionalProperties").filter(|s| s.is_object());
         let mut missing = required(schema);
         entries.retain_mut(|entry| {
@@ -225,7 +222,7 @@ impl<'s> Shape<'s, '_, '_> {
                     self.node(&mut entry.value, child, entry.key_at)
                 }
                 None => {
-                    self.unknown_key(entry, &names);
+                    self.unknown_key(entry, properties.unwrap_or(&no_properties));
                     false
                 }
             };
@@ -246,7 +243,8 @@ impl<'s> Shape<'s, '_, '_> {
                 .all(|name| entries.iter().any(|entry| entry.key == *name))
     }
 
-    fn unknown_key(&mut self, entry: &Entry, names: &[&str]) {
+    fn unknown_key(&mut self, entry: &Entry, properties: &Map<String, Json>) {
+        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
         let mut suggestion = None;
         if self.findings.has_room() {
             suggestion = suggest::nearest(&entry.key, names.iter().copied());
