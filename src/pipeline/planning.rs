@@ -171,7 +171,7 @@ pub(super) fn decide(
 pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
     record.reason = Some(plan.reason);
     record.propensity = Some(plan.propensity);
-    record.decision = serde_json::value::to_raw_value(&explaining::candidates(plan)).ok();
+    record.decision = serde_json::value::to_raw_value(&explaining::decision(plan)).ok();
     if let Some(first) = plan.candidates.first() {
         gw.metrics.chose(
             record.task.as_str(),
@@ -207,7 +207,7 @@ pub(super) fn ensure_candidates(
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(snapshot, question.call, question.features, model).worst_case,
+            money: policy::costs(question.call, question.features, model).worst_case,
         };
         limits::reserve_attempt(&gw.limiters, &gw.budgets, snapshot, &request).map(drop)?;
     }

@@ -1,49 +1,26 @@
-//! The plan in words: the answer of `POST /v1/route` and of `tollgate explain`, and the decision that
-//! the record of a request keeps.
+//! The plan in words: the answer of `POST /v1/route` and of `tollgate explain`, the decision that the
+//! record of a request keeps, and the record as `GET /v1/requests/{id}` shows it.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
-use crate::types::{ConfigVersion, Features, PicoUsd, Plan, Reason, Signal, TaskName, TaskScore};
+use crate::types::{
+    AttemptRecord, ConfigVersion, Exclusion, Features, LevelName, PicoUsd, Plan, Reason,
+    RequestRecord, TaskName,
+};
 
-/// A decision, explained. Serialises to the object of `POST /v1/route`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
+/// What there is to explain.
+#[derive(Clone, Debug)]
+pub struct Explained<'a> {
     /// The task that it is routed as.
     pub task: TaskName,
-    /// The probability that the classifier's task is right.
-    pub confidence: f32,
-    /// Tasks with their probabilities, most probable first.
-    #[serde(serialize_with = "as_map")]
-    pub tasks: Vec<TaskScore>,
-    /// The row of the matrix that was used.
-    pub row: String,
-    /// The level.
-    pub level: String,
-    /// How hard, 0..=1.
-    pub complexity: f32,
-    /// The probability that a weaker model fails.
-    pub weak_fails: f32,
-    /// ISO 639-1.
-    pub language: String,
-    /// What a model must be able to do.
-    pub needs: Vec<&'static str>,
-    /// What weighed most.
-    pub signals: Vec<Signal>,
-    /// Expected input tokens.
-    pub input_tokens: u64,
-    /// Expected output tokens of one choice.
-    pub output_tokens_estimate: u64,
-    /// The model that would be tried first; none when nothing is feasible.
-    pub model: Option<String>,
-    /// Why that one.
-    pub reason: Reason,
-    /// The probability with which the policy chose it.
-    pub propensity: f64,
-    /// Every candidate in the order of trying, then what was left out.
-    pub candidates: Vec<CandidateLine>,
+    /// What the classifier found.
+    pub features: &'a Features,
+    /// The plan.
+    pub plan: &'a Plan,
     /// The configuration.
-    pub config_version: ConfigVersion,
+    pub config_version: &'a ConfigVersion,
 }
 
 /// A model that was considered.
@@ -63,33 +40,39 @@ pub struct CandidateLine {
     pub detail: Option<String>,
 }
 
-/// Explains a decision; `task` is the one that the request was routed as.
+/// Explains a decision: the object of `POST /v1/route`.
 #[must_use]
-pub fn explain(
-    task: &TaskName,
-    features: &Features,
-    plan: &Plan,
-    config_version: &ConfigVersion,
-) -> Explanation {
-    Explanation {
-        task: task.clone(),
-        confidence: round(features.confidence),
-        tasks: features.tasks.to_vec(),
-        row: plan.row.to_string(),
-        level: plan.level.to_string(),
-        complexity: round(features.complexity),
-        weak_fails: round(features.weak_fails),
-        language: features.language.clone(),
-        needs: features.needs.names().to_vec(),
-        signals: features.signals.to_vec(),
-        input_tokens: features.input_tokens,
-        output_tokens_estimate: features.output_tokens_estimate,
-        model: plan.candidates.first().map(|first| first.model.to_string()),
-        reason: plan.reason,
-        propensity: plan.propensity,
-        candidates: candidate_lines(plan),
-        config_version: config_version.clone(),
-    }
+pub fn explain(explained: &Explained<'_>) -> Value {
+    let Explained {
+        task,
+        features,
+        plan,
+        config_version,
+    } = explained;
+    let tasks: Map<String, Value> = features
+        .tasks
+        .iter()
+        .map(|score| (score.task.to_string(), share(score.probability)))
+        .collect();
+    json!({
+        "task": task,
+        "confidence": share(features.confidence),
+        "tasks": tasks,
+        "row": plan.row,
+        "level": plan.level,
+        "complexity": share(features.complexity),
+        "weak_fails": share(features.weak_fails),
+        "language": features.language,
+        "needs": features.needs.names(),
+        "signals": features.signals,
+        "input_tokens": features.input_tokens,
+        "output_tokens_estimate": features.output_tokens_estimate,
+        "model": plan.candidates.first().map(|first| &first.model),
+        "reason": plan.reason,
+        "propensity": plan.propensity,
+        "candidates": candidate_lines(plan),
+        "config_version": config_version,
+    })
 }
 
 /// Candidates in the order of trying, then what was left out.
@@ -112,8 +95,7 @@ pub fn candidate_lines(plan: &Plan) -> Vec<CandidateLine> {
     tried.chain(left_out).collect()
 }
 
-fn detail(by: &crate::types::Exclusion) -> Option<String> {
-    use crate::types::Exclusion;
+fn detail(by: &Exclusion) -> Option<String> {
     match by {
         Exclusion::Capability { missing } => Some(format!("lacks {}", missing.join(", "))),
         Exclusion::Context { needed, limit } => Some(format!("needs {needed} tokens of {limit}")),
@@ -121,40 +103,97 @@ fn detail(by: &crate::types::Exclusion) -> Option<String> {
     }
 }
 
-/// What the record of a request keeps of its plan, as JSON text.
+/// What the record of a request keeps of its plan. `row` is read back by `learn`, whose arms are kept
+/// by cell.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision<'a> {
+    row: &'a TaskName,
+    level: &'a LevelName,
+    reason: Reason,
+    propensity: f64,
+    own: usize,
+    candidates: Vec<CandidateLine>,
+}
+
+/// The decision of a plan, for the record.
 #[must_use]
-pub fn decision(plan: &Plan) -> Option<Box<RawValue>> {
-    #[derive(Serialize)]
-    struct Decision<'a> {
-        row: &'a TaskName,
-        level: &'a str,
-        reason: Reason,
-        propensity: f64,
-        own: usize,
-        candidates: Vec<CandidateLine>,
-    }
-    serde_json::value::to_raw_value(&Decision {
+pub fn decision(plan: &Plan) -> Decision<'_> {
+    Decision {
         row: &plan.row,
-        level: plan.level.as_str(),
+        level: &plan.level,
         reason: plan.reason,
         propensity: plan.propensity,
         own: plan.own,
         candidates: candidate_lines(plan),
+    }
+}
+
+/// A record as its sender sees it; money in USD.
+#[must_use]
+pub fn record(record: &RequestRecord) -> Value {
+    let attempts: Vec<Value> = record.attempts.iter().map(attempt).collect();
+    json!({
+        "request_id": record.request_id,
+        "started_at_ms": record.started_at_ms,
+        "config_version": record.config_version,
+        "key": record.key,
+        "team": record.team,
+        "app": record.app,
+        "end_user": record.end_user,
+        "tags": record.tags.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "endpoint": record.endpoint,
+        "asked_model": record.asked_model,
+        "stream": record.stream,
+        "task": record.task,
+        "level": record.level,
+        "model": record.model,
+        "provider": record.provider,
+        "reason": record.reason,
+        "propensity": record.propensity,
+        "cache": record.cache.as_str(),
+        "outcome": record.outcome,
+        "status": record.status,
+        "error_code": record.error_code,
+        "cost_usd": usd(record.cost),
+        "estimated_cost_usd": usd(record.estimated_cost),
+        "baseline_cost_usd": record.baseline_cost.map(usd),
+        "tokens": record.tokens(),
+        "latency_us": record.latency_us,
+        "overhead_us": record.overhead_us,
+        "ttft_us": record.ttft_us,
+        "features": record.features,
+        "decision": record.decision,
+        "attempts": attempts,
     })
-    .ok()
+}
+
+fn attempt(attempt: &AttemptRecord) -> Value {
+    json!({
+        "attempt": attempt.attempt,
+        "started_at_ms": attempt.started_at_ms,
+        "model": attempt.model,
+        "provider": attempt.provider,
+        "deployment": attempt.deployment,
+        "response_model": attempt.response_model,
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "tokens": attempt.tokens,
+        "usage": attempt.usage,
+        "cost_usd": usd(attempt.cost),
+        "latency_us": attempt.latency_us,
+        "ttft_us": attempt.ttft_us,
+    })
 }
 
 /// Three digits: what is behind them is noise.
-fn round(share: f32) -> f32 {
-    (share * 1000.0).round() / 1000.0
+fn share(share: f32) -> Value {
+    let rounded = (f64::from(share) * 1000.0).round() / 1000.0;
+    Value::from(rounded)
 }
 
-fn as_map<S: Serializer>(tasks: &[TaskScore], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(
-        tasks
-            .iter()
-            .map(|score| (&score.task, round(score.probability))),
-    )
+/// An amount as a JSON number; amounts of a request have far fewer digits than a double holds.
+fn usd(amount: PicoUsd) -> Value {
+    Value::from(amount.as_usd_f64())
 }
 
 /// As an exact plain decimal number of USD.

@@ -3,7 +3,7 @@
 
 use crate::config::snapshot::{Model, Provider};
 use crate::runtime::OnExhausted;
-use crate::types::{Endpoint, Exclusion, PicoUsd, Tier};
+use crate::types::{Call, Endpoint, Exclusion, Features, PicoUsd, Tier};
 
 use super::PlanInput;
 
@@ -24,20 +24,15 @@ const UNSTATED_OUTPUT_BOUND: u64 = 131_072;
 /// The worst case counts every input token at its dearest class and the whole output cap, for each of
 /// `n` choices. Input is cut to the model's context: what is longer is refused by the provider, unbilled.
 #[must_use]
-pub fn costs(input: &PlanInput<'_>, model: &Model) -> Costs {
-    let features = input.features;
-    let choices = u64::from(input.call.choices.max(1));
+pub fn costs(call: &Call, features: &Features, model: &Model) -> Costs {
+    let choices = u64::from(call.choices.max(1));
     let context = model.context_tokens.unwrap_or(u64::MAX);
-    let output_bound = if input.call.endpoint.generates() {
+    let output_bound = if call.endpoint.generates() {
         let model_cap = model
             .max_output_tokens
             .or(model.context_tokens)
             .unwrap_or(UNSTATED_OUTPUT_BOUND);
-        input
-            .call
-            .max_output_tokens
-            .unwrap_or(model_cap)
-            .min(model_cap)
+        call.max_output_tokens.unwrap_or(model_cap).min(model_cap)
     } else {
         0
     };

@@ -23,7 +23,8 @@ use crate::config::Snapshot;
 use crate::runtime::{ArmKey, ArmStats, LinearStats, OnExhausted};
 use crate::types::{Call, Caller, Features, LevelName, ModelId, PicoUsd, TaskName};
 
-pub use plan::plan;
+pub use feasible::{Costs, costs};
+pub use plan::{plan, refusal};
 pub use resolve::{Asked, resolve};
 
 /// The runtime as the policy sees it, at one moment. Indices are into the snapshot's models.

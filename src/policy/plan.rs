@@ -1,12 +1,16 @@
 //! The plan itself: feasible candidates in the policy's order, then the ladder below them, and the
 //! reason in one word.
 
+use std::fmt::Write;
+
 use rand::Rng;
 
 use crate::config::snapshot::SelectParams;
 use crate::error::{ErrorKind, ProxyError};
 use crate::runtime::OnExhausted;
-use crate::types::{Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, Plan, Reason, Tier};
+use crate::types::{
+    Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, PicoUsd, Plan, Reason, Tier,
+};
 
 use super::feasible::{Costs, costs, exclusion, in_region, is_about_money, provider_on};
 use super::rank::{Entrant, Ranking, expected_scores, rank};
@@ -109,7 +113,7 @@ fn split(input: &PlanInput<'_>, cell: &[usize]) -> (Vec<Entrant>, Vec<LeftOut>) 
     let mut entrants = Vec::with_capacity(cell.len());
     let mut left_out = Vec::new();
     for (position, &index) in cell.iter().enumerate() {
-        let costs = costs(input, &input.snapshot.models[index]);
+        let costs = costs(input.call, input.features, &input.snapshot.models[index]);
         match exclusion(input, index, &costs) {
             None => entrants.push(Entrant {
                 index,
@@ -214,7 +218,7 @@ fn ladder(
     select: &SelectParams,
     top: usize,
     cell: &[usize],
-    cost_cap: Option<crate::types::PicoUsd>,
+    cost_cap: Option<PicoUsd>,
 ) -> Vec<Candidate> {
     let models = &input.snapshot.models;
     let purse = input.view.purse();
@@ -230,7 +234,7 @@ fn ladder(
         let mut entrants: Vec<Entrant> = (0..models.len())
             .filter(|index| models[*index].tier == rung && !cell.contains(index))
             .filter_map(|index| {
-                let costs = costs(input, &models[index]);
+                let costs = costs(input.call, input.features, &models[index]);
                 let fits = cost_cap.is_none_or(|cap| costs.estimated <= cap);
                 (fits && exclusion(input, index, &costs).is_none()).then_some(Entrant {
                     index,
@@ -281,7 +285,7 @@ fn pinned(input: &PlanInput<'_>, index: usize) -> Plan {
             continue;
         }
         seen.push(&model.id);
-        let costs = costs(input, model);
+        let costs = costs(input.call, input.features, model);
         let by = downgrade_refuses(input, at).or_else(|| {
             if at == index {
                 pinned_exclusion(input, at, &costs)
@@ -382,7 +386,8 @@ fn explained(text: &str, plan: &Plan) -> String {
     let mut out = text.to_owned();
     for (at, left) in plan.excluded.iter().enumerate() {
         out.push_str(if at == 0 { ": " } else { ", " });
-        out.push_str(&format!("`{}` ({})", left.model, left.by.as_str()));
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "`{}` ({})", left.model, left.by.as_str());
     }
     out
 }

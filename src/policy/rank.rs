@@ -135,7 +135,7 @@ impl Field<'_> {
             .map(|place| 1.0 - place as f64 / places)
             .collect();
         let scores = self.priced(&preference);
-        self.certain(&preference, scores)
+        self.certain(&preference, &scores)
     }
 
     fn by_cost(self, forced: bool) -> Ranking {
@@ -153,7 +153,7 @@ impl Field<'_> {
         } else {
             scores.clone()
         };
-        self.certain(&usual, scores)
+        self.certain(&usual, &scores)
     }
 
     /// The fastest of those that are known; now and then one that is not, to know it.
@@ -172,13 +172,13 @@ impl Field<'_> {
             .collect();
         let scores = self.priced(&usual);
         if unknown.is_empty() || unknown.len() == known.len() {
-            return self.certain(&usual, scores);
+            return self.certain(&usual, &scores);
         }
         #[allow(clippy::cast_precision_loss, reason = "a cell has a handful of models")]
         let share = MEASURING_SHARE / unknown.len() as f64;
         if rng.random::<f64>() >= MEASURING_SHARE {
             let first_is_unknown = known[best(&scores)].is_none();
-            let mut ranking = self.certain(&usual, scores);
+            let mut ranking = self.certain(&usual, &scores);
             ranking.propensity = 1.0 - MEASURING_SHARE + if first_is_unknown { share } else { 0.0 };
             return ranking;
         }
@@ -188,7 +188,7 @@ impl Field<'_> {
         } else {
             share
         };
-        self.led_by(chosen, scores, propensity)
+        self.led_by(chosen, &scores, propensity)
     }
 
     /// At random by weight, without replacement (Plackett–Luce): the order is a sequence of draws.
@@ -221,7 +221,7 @@ impl Field<'_> {
             .collect();
         let first = best(&scores);
         let propensity = weights[first] / total;
-        let mut ranking = self.led_by(first, scores, propensity);
+        let mut ranking = self.led_by(first, &scores, propensity);
         // A split by weight is the file's wish, not an exploration.
         ranking.explored = false;
         ranking
@@ -232,7 +232,7 @@ impl Field<'_> {
         let usual = self.objective(rewards.clone(), 0.0);
         let scores = self.objective(rewards, self.price_of_money);
         if scores.is_empty() {
-            return self.certain(&usual, scores);
+            return self.certain(&usual, &scores);
         }
         let epsilon = self.select.epsilon.clamp(0.0, 1.0);
         let greedy = best(&scores);
@@ -244,11 +244,11 @@ impl Field<'_> {
             greedy
         };
         if chosen == greedy {
-            let mut ranking = self.certain(&usual, scores);
+            let mut ranking = self.certain(&usual, &scores);
             ranking.propensity = 1.0 - epsilon + share;
             return ranking;
         }
-        self.led_by(chosen, scores, share)
+        self.led_by(chosen, &scores, share)
     }
 
     fn thompson(self, rng: &mut dyn Rng) -> Ranking {
@@ -295,7 +295,7 @@ impl Field<'_> {
         };
         let scores = draw_scores(&self);
         if count == 0 {
-            return self.certain(&[], scores);
+            return self.certain(&[], &scores);
         }
         let first = best(&scores);
         let wins = 1
@@ -306,7 +306,7 @@ impl Field<'_> {
         let expected = self.objective(means.clone(), self.price_of_money);
         let unpriced = best(&self.objective(means, 0.0));
         let explored = first != best(&expected);
-        let mut ranking = self.led_by(first, scores, propensity);
+        let mut ranking = self.led_by(first, &scores, propensity);
         ranking.explored = explored;
         ranking.shaded = !explored && unpriced != first;
         ranking
@@ -372,10 +372,10 @@ impl Field<'_> {
     }
 
     /// A choice without chance: the best score first, the file's order among equals.
-    fn certain(self, usual: &[f64], scores: Vec<f64>) -> Ranking {
-        let shaded = !scores.is_empty() && best(usual) != best(&scores);
+    fn certain(self, usual: &[f64], scores: &[f64]) -> Ranking {
+        let shaded = !scores.is_empty() && best(usual) != best(scores);
         Ranking {
-            order: ordered(self.entrants, &scores),
+            order: ordered(self.entrants, scores),
             propensity: 1.0,
             explored: false,
             shaded,
@@ -383,10 +383,10 @@ impl Field<'_> {
     }
 
     /// One that was chosen by chance first, the others by score.
-    fn led_by(self, chosen: usize, scores: Vec<f64>, propensity: f64) -> Ranking {
-        let explored = chosen != best(&scores);
+    fn led_by(self, chosen: usize, scores: &[f64], propensity: f64) -> Ranking {
+        let explored = chosen != best(scores);
         let lead = self.entrants[chosen].index;
-        let mut order = ordered(self.entrants, &scores);
+        let mut order = ordered(self.entrants, scores);
         if let Some(at) = order.iter().position(|entrant| entrant.index == lead) {
             order[..=at].rotate_right(1);
         }

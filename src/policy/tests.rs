@@ -352,9 +352,12 @@ fn bandits_follow_what_they_have_learned() {
 fn an_explanation_has_the_members_of_the_contract() {
     let case = case(|case| case.caller.tier = Tier::Standard);
     let plan = case.plan();
-    let version = &case.snapshot.version;
-    let explained = explain::explain(&"open_qa".into(), &case.features, &plan, version);
-    let value = serde_json::to_value(&explained).expect("JSON");
+    let value = explain::explain(&explain::Explained {
+        task: "open_qa".into(),
+        features: &case.features,
+        plan: &plan,
+        config_version: &case.snapshot.version,
+    });
     for name in [
         "task",
         "confidence",
@@ -380,8 +383,12 @@ fn an_explanation_has_the_members_of_the_contract() {
     // 1,000 × 1 + 500 × 3 µUSD.
     assert_eq!(first["estimated_cost_usd"].to_string(), "0.0025");
     assert_eq!(value["candidates"][3]["excluded_by"], "tier");
-    let decision = explain::decision(&plan).expect("JSON");
-    assert!(decision.get().contains("\"row\":\"default\""), "{decision}");
+    let decision = serde_json::to_string(&explain::decision(&plan)).expect("JSON");
+    assert!(decision.contains("\"row\":\"default\""), "{decision}");
+    assert!(
+        decision.contains("\"estimated_cost_usd\":0.0025,"),
+        "{decision}"
+    );
 }
 
 const ASKED: [&str; 9] = [
@@ -402,10 +409,12 @@ proptest! {
         left in proptest::option::of(0..400_u32),
         seed in any::<u64>(),
     ) {
-        let mut case = Case::default();
-        case.call = call(ASKED[asked]);
-        case.row = ["default", "code_generation"][row];
-        case.level = ["simple", "complex", "critical"][level];
+        let mut case = Case {
+            call: call(ASKED[asked]),
+            row: ["default", "code_generation"][row],
+            level: ["simple", "complex", "critical"][level],
+            ..Case::default()
+        };
         case.view.open = open;
         case.view.limited = limited;
         case.call.directives.tier = Some([Tier::Local, Tier::Standard, Tier::Premium][tier]);

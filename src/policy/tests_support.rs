@@ -63,7 +63,7 @@ pub struct Still {
 }
 
 pub const LEARN: LearnParams = LearnParams {
-    half_life: Duration::from_secs(3_600),
+    half_life: Duration::from_hours(1),
     prior_weight: 4.0,
 };
 

@@ -13,7 +13,7 @@ use crate::types::{ModelId, TeamId};
 /// Sessions kept at once; beyond it the least used are forgotten (a warm cache lost, nothing more).
 const MOST_SESSIONS: u64 = 100_000;
 /// Providers drop cached prompts after 5 to 60 minutes without use.
-const IDLE: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// A session of a tenant, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
