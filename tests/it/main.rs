@@ -2,3 +2,4 @@
 //! One binary; a file per behaviour.
 
 mod harness;
+mod tidy;
