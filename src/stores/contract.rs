@@ -37,9 +37,9 @@ fn commit(ledger: &Ledger, record: RequestRecord) {
     ledger.reserve().expect("a slot").commit(record);
 }
 
-fn spent(ledger: &Ledger, filter: SpendFilter, from_ms: i64, to_ms: i64) -> i128 {
+fn spent(ledger: &Ledger, filter: &SpendFilter, from_ms: i64, to_ms: i64) -> i128 {
     let range = TimeRange { from_ms, to_ms };
-    ledger.spent(&filter, range).expect("a sum").pico()
+    ledger.spent(filter, range).expect("a sum").pico()
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn the_same_record_twice_counts_once() {
             commit(&ledger, record("req_1"));
         }
         let once = record("req_1").cost.pico();
-        assert_eq!(spent(&ledger, SpendFilter::default(), 0, i64::MAX), once);
+        assert_eq!(spent(&ledger, &SpendFilter::default(), 0, i64::MAX), once);
         let rows = ledger.spend_by(SpendBy::Team, ALWAYS).expect("rows");
         assert_eq!((rows[0].requests, rows[0].attempts), (1, 1));
         assert_eq!(ledger.recent(9).expect("records").len(), 1);
@@ -177,9 +177,9 @@ fn check_sums(ledger: &Ledger, everything: &[RequestRecord], range: TimeRange) {
         .map(|(_, attempt)| attempt.cost)
         .sum();
     let (from, to) = (range.from_ms, range.to_ms);
-    let found = spent(ledger, SpendFilter::default(), from, to);
+    let found = spent(ledger, &SpendFilter::default(), from, to);
     assert_eq!(found, all.pico(), "{range:?}");
-    assert_eq!(spent(ledger, filter, from, to), some.pico(), "{range:?}");
+    assert_eq!(spent(ledger, &filter, from, to), some.pico(), "{range:?}");
     let by_team = ledger.spend_by(SpendBy::Team, range).expect("rows");
     assert_eq!(by_team.iter().map(|row| row.cost).sum::<PicoUsd>(), all);
     let requests: u64 = by_team.iter().map(|row| row.requests).sum();
@@ -237,10 +237,10 @@ async fn sums_go_beyond_sixty_four_bits() {
             dear.attempts[0].cost = PicoUsd::from_pico(largest);
             commit(&ledger, dear);
         }
-        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX);
+        let all = spent(&ledger, &SpendFilter::default(), 0, i64::MAX);
         assert_eq!(all, 4 * largest);
         // A range inside one quarter of an hour sums rows, not quarters.
-        let part = spent(&ledger, SpendFilter::default(), NOON_MS + 1, NOON_MS + 2);
+        let part = spent(&ledger, &SpendFilter::default(), NOON_MS + 1, NOON_MS + 2);
         assert_eq!(part, 4 * largest);
     })
     .await;
@@ -275,10 +275,10 @@ async fn feedback_is_kept_once_for_each_request() {
             comment: Some("good".to_owned()),
             at_ms,
         };
-        let put = async |opinion| ledger.put_feedback(&opinion).expect("stored");
-        assert_eq!(put(opinion(0.75, 1)).await, FeedbackOutcome::New);
-        assert_eq!(put(opinion(0.75, 2)).await, FeedbackOutcome::Same);
-        let replaced = put(opinion(0.25, 3)).await;
+        let put = |opinion| ledger.put_feedback(&opinion).expect("stored");
+        assert_eq!(put(opinion(0.75, 1)), FeedbackOutcome::New);
+        assert_eq!(put(opinion(0.75, 2)), FeedbackOutcome::Same);
+        let replaced = put(opinion(0.25, 3));
         assert_eq!(replaced, FeedbackOutcome::Replaced(opinion(0.75, 1)));
         let kept = ledger.feedback(&RequestId::from_text("req_1"));
         assert_eq!(kept.expect("a read"), Some(opinion(0.25, 3)));
@@ -304,7 +304,7 @@ async fn threads_commit_at_once_and_nothing_is_lost_or_doubled() {
         for thread in threads {
             thread.join().expect("a thread");
         }
-        let all = spent(&ledger, SpendFilter::default(), 0, i64::MAX);
+        let all = spent(&ledger, &SpendFilter::default(), 0, i64::MAX);
         assert_eq!(all, 400 * cost);
         assert_eq!(ledger.lag(), 0);
         assert!(ledger.flush_blocking(Duration::from_secs(10)).is_ok());
