@@ -44,10 +44,11 @@ pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<R
     let request_id = RequestId::generate();
     let active = gw.active.load_full();
     match ingress::route(request.method(), request.uri().path()) {
-        ingress::Route::Generate(endpoint) => {
+        Ok(ingress::Route::Generate(endpoint)) => {
             generate(gw, &active, request, endpoint, started, request_id).await
         }
-        route => endpoints::serve(gw, &active, request, route, &request_id).await,
+        Ok(route) => endpoints::serve(gw, &active, request, route, &request_id).await,
+        Err(error) => respond::misdirected(&error, request.uri().path(), &request_id),
     }
 }
 
@@ -168,8 +169,8 @@ async fn read_body(
 ) -> Result<Bytes, ProxyError> {
     let server = &active.snapshot.server;
     ingress::collect(
-        headers,
         body,
+        headers,
         server.max_body_bytes,
         Instant::now() + server.body_timeout,
     )

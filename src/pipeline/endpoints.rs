@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -35,33 +34,12 @@ pub(super) async fn serve(
         Route::Explain => explain(gw, active, &head.headers, body).await,
         Route::Feedback => feedback(gw, active, &head.headers, body).await,
         Route::RequestRecord(id) => record(gw, active, &head.headers, &id).await,
-        Route::MethodNotAllowed(allow) => return method_not_allowed(allow, request_id),
-        Route::Generate(_) | Route::NotFound => Err(not_found()),
+        Route::Generate(_) => return respond::on_panic(),
     };
     match answered {
         Ok(body) => respond::json(StatusCode::OK, body, request_id),
         Err(error) => respond::refusal(&error, request_id),
     }
-}
-
-fn not_found() -> ProxyError {
-    let known = "POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/route, /v1/feedback; GET /v1/models, /v1/models/{id}, /v1/requests/{request_id}";
-    ProxyError::new(
-        ErrorKind::NotFound,
-        format!("there is no such path; served are {known}"),
-    )
-}
-
-fn method_not_allowed(allow: &'static str, request_id: &RequestId) -> Response<ReplyBody> {
-    let error = ProxyError::new(
-        ErrorKind::MethodNotAllowed,
-        format!("this path takes {allow}"),
-    );
-    let mut response = respond::refusal(&error, request_id);
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allow));
-    response
 }
 
 fn list_models(active: &Active, headers: &HeaderMap) -> Result<Bytes, ProxyError> {
@@ -88,7 +66,7 @@ fn one_model(active: &Active, headers: &HeaderMap, id: &str) -> Result<Bytes, Pr
 /// What this caller can ask for: the routed names first, then the models.
 fn entries<'a>(active: &'a Active, caller: &Caller) -> Vec<ModelEntry<'a>> {
     let snapshot = &active.snapshot;
-    let created = snapshot.loaded_at_ms / 1000;
+    let created = u64::try_from(snapshot.loaded_at_ms / 1000).unwrap_or(0);
     let mut routed: Vec<&str> = snapshot.virtual_models.keys().map(AsRef::as_ref).collect();
     routed.sort_unstable();
     let routed = routed.into_iter().map(|id| ModelEntry {
