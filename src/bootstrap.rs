@@ -13,10 +13,11 @@ use crate::cache::{ExactCache, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::snapshot::LedgerLocation;
-use crate::config::{self, Diagnostic, Snapshot};
+use crate::config::{Diagnostic, Severity, Snapshot};
 use crate::gateway::{Active, Gateway, ReloadStatus};
+use crate::limits;
 use crate::runtime::arms::Arms;
-use crate::runtime::budgets::{BudgetParams, Budgets};
+use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::Deployments;
 use crate::runtime::latency::Latencies;
@@ -55,7 +56,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     let metrics = Metrics::new()?;
     let ledger = match &snapshot.state.ledger {
         LedgerLocation::Memory => Ledger::memory(),
-        LedgerLocation::Sqlite(path) => Ledger::open(path)?,
+        LedgerLocation::Sqlite(path) => Ledger::sqlite(path)?,
     };
     let ledger = Arc::new(ledger);
     let budgets = Arc::new(Budgets::new(options.clock.clone()));
@@ -107,67 +108,77 @@ fn bind(snapshot: Snapshot, deployments: &Deployments) -> Active {
 
 /// Tells budgets what the ledger already has of their present periods.
 fn hydrate(budgets: &Budgets, ledger: &Ledger, snapshot: &Snapshot) -> Result<(), LedgerError> {
-    budgets.apply(
-        Arc::clone(&snapshot.budgets),
-        &|params: &BudgetParams, from_ms: i64| {
-            let matches = &params.matches;
-            let filter = SpendFilter {
-                team: matches.team.clone(),
-                app: matches.app.clone(),
-                key: matches.key.clone(),
-                model: matches.model.clone(),
-                provider: matches.provider.clone(),
-            };
-            ledger.spent(&filter, TimeRange::from(from_ms))
-        },
-    )
+    budgets.apply(&snapshot.budgets, &|params, range| {
+        let matches = &params.matches;
+        let filter = SpendFilter {
+            team: matches.team.clone(),
+            app: matches.app.clone(),
+            key: matches.key.clone(),
+            model: matches.model.clone(),
+            provider: matches.provider.clone(),
+        };
+        ledger.spent(&filter, TimeRange::from(range))
+    })
 }
 
-/// Takes over a new text of the configuration, or keeps the last good one and says why. Blocks on
-/// the ledger; requests go on meanwhile.
+/// Loads the configuration again and takes it over, or keeps the last good one and says why. One
+/// reload at a time. Blocks on the file and the ledger; requests go on meanwhile.
 ///
 /// # Errors
 /// Every problem of the file, all at once.
 pub fn reload(
     gw: &Gateway,
-    loaded: Result<Snapshot, Vec<Diagnostic>>,
+    load: impl FnOnce() -> Result<Snapshot, Vec<Diagnostic>>,
 ) -> Result<(), Vec<Diagnostic>> {
+    let mut status = gw.last_reload.lock();
     let at_ms = gw.clock.unix_ms();
-    let taken = loaded.and_then(|snapshot| {
+    let taken = load().and_then(|snapshot| {
         hydrate(&gw.budgets, &gw.ledger, &snapshot)
-            .map_err(|error| vec![config::Diagnostic::whole_file(&error.to_string())])?;
+            .map_err(|error| vec![ledger_problem(&error)])?;
         Ok(snapshot)
     });
-    match taken {
+    let outcome = match taken {
         Ok(snapshot) => {
-            for warning in &snapshot.warnings {
-                tracing::warn!(%warning, "configuration");
-            }
-            tracing::info!(
-                version = snapshot.version.as_str(),
-                "configuration taken over"
-            );
-            gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
-            gw.metrics.forget_gauges();
-            gw.metrics.reloaded(true, seconds(at_ms));
-            *gw.last_reload.lock() = ReloadStatus {
-                at_ms,
-                errors: Vec::new(),
-            };
-            refresh_gauges(gw);
+            take_over(gw, snapshot);
             Ok(())
         }
         Err(errors) => {
             for error in &errors {
                 tracing::error!(%error, "configuration rejected; the last good one stays in force");
             }
-            gw.metrics.reloaded(false, seconds(at_ms));
-            *gw.last_reload.lock() = ReloadStatus {
-                at_ms,
-                errors: errors.clone(),
-            };
             Err(errors)
         }
+    };
+    gw.metrics.reloaded(outcome.is_ok(), seconds(at_ms));
+    *status = ReloadStatus {
+        at_ms,
+        errors: outcome.clone().err().unwrap_or_default(),
+    };
+    outcome
+}
+
+fn take_over(gw: &Gateway, snapshot: Snapshot) {
+    for warning in &snapshot.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    tracing::info!(version = snapshot.version.as_str(), "configuration taken over");
+    limits::forget_removed(&gw.limiters, &snapshot);
+    gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
+    gw.metrics.forget_gauges();
+    refresh_gauges(gw);
+}
+
+/// The file is sound, but what its budgets have spent cannot be read: better the old one.
+fn ledger_problem(error: &LedgerError) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        file: "ledger".to_owned(),
+        line: 0,
+        column: 0,
+        path: "budgets".to_owned(),
+        message: format!("what was spent cannot be read: {error}"),
+        suggestion: None,
+        source_line: String::new(),
     }
 }
 
@@ -191,7 +202,7 @@ pub fn refresh_gauges(gw: &Gateway) {
             reserved: view.reserved,
             shadow_price: view.shadow_price,
         };
-        gw.metrics.budget(view.id.as_str(), &gauges);
+        gw.metrics.budget(view.budget.as_str(), &gauges);
     }
     for arm in gw.arms.means(&snapshot.select.learn, gw.clock.unix_ms()) {
         gw.metrics.reward(

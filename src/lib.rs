@@ -26,7 +26,13 @@ pub mod policy;
 pub mod resilience;
 pub mod upstream;
 
+// The request's way through them.
+pub mod gateway;
+pub mod pipeline;
+
 // Beside the request.
+pub mod admin;
+pub mod bootstrap;
 pub mod cli;
 pub mod learn;
 pub mod server;

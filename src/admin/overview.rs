@@ -24,7 +24,7 @@ const FIRST_TOKEN: u64 = 1;
 /// When the ledger cannot be read.
 pub fn overview(gw: &Gateway) -> Result<Value, LedgerError> {
     let active = gw.active.load_full();
-    let today = TimeRange::from(midnight_utc_ms(gw.clock.unix_ms()));
+    let today = TimeRange::since(midnight_utc_ms(gw.clock.unix_ms()));
     let by_team = gw.ledger.spend_by(SpendBy::Team, today)?;
     let by_model = gw.ledger.spend_by(SpendBy::Model, today)?;
     let reload = gw.last_reload.lock().clone();

@@ -23,15 +23,8 @@ use crate::gateway::Gateway;
 use crate::stores::{SpendBy, TimeRange};
 use crate::types::PicoUsd;
 
+use super::DemoArgs;
 use super::serve::{Running, bind, stop_signal};
-
-/// Options of `demo`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// Exit after the demonstration instead of serving on
-    #[arg(long)]
-    pub once: bool,
-}
 
 /// What is sent: a label for people and the request.
 fn prompts() -> Vec<Value> {
@@ -68,7 +61,7 @@ fn prompts() -> Vec<Value> {
 }
 
 /// Runs the demonstration.
-pub fn run(args: &Args, out: &mut dyn Write) -> ExitCode {
+pub fn run(args: &DemoArgs, out: &mut dyn Write) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -88,7 +81,7 @@ fn fail(out: &mut dyn Write, message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn demonstrate(args: &Args, out: &mut dyn Write) -> Result<(), String> {
+async fn demonstrate(args: &DemoArgs, out: &mut dyn Write) -> Result<(), String> {
     let clock = Clock::system();
     let snapshot = config::builtin::built_in(clock.unix_ms()).map_err(|problems| {
         problems
@@ -256,7 +249,7 @@ fn print_bill(out: &mut dyn Write, gateway: &Gateway, headers_sum: PicoUsd) -> s
     let by = |by| {
         gateway
             .ledger
-            .spend_by(by, TimeRange::from(0))
+            .spend_by(by, TimeRange::since(0))
             .map_err(std::io::Error::other)
     };
     let (teams, models) = (by(SpendBy::Team)?, by(SpendBy::Model)?);

@@ -1,5 +1,6 @@
 //! `tollgate serve`: listeners, signals, hot reload, drain.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Reload};
 use crate::bootstrap::{self, Options};
 use crate::clock::Clock;
 use crate::config::reload::{ReloadCause, Trigger, Watcher};
@@ -22,42 +23,22 @@ use crate::pipeline::{self, ReplyBody};
 use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity};
 use crate::telemetry;
 
-/// Options of `serve`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// The routing file [default: routes.yaml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Data listener, overriding `server.listen`
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<String>,
-    /// Admin listener, overriding `server.admin_listen`
-    #[arg(long, value_name = "ADDR")]
-    pub admin_listen: Option<String>,
-    /// Allow `auth: open` on an address that others can reach
-    #[arg(long)]
-    pub insecure_open: bool,
-}
+use super::{EXIT_BAD_INPUT, EXIT_FAILED, ServeArgs};
 
-/// Work failed.
-const FAILED: u8 = 1;
-/// The input or configuration is wrong.
-const WRONG_INPUT: u8 = 2;
 /// How often gauges, alerts and certificates are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until SIGTERM or Ctrl-C.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &ServeArgs) -> ExitCode {
     telemetry::logging::init();
     let source = match Source::find(args.config.clone()) {
         Ok(source) => source,
-        Err(message) => return complain(&message, WRONG_INPUT),
+        Err(message) => return complain(&message, EXIT_BAD_INPUT),
     };
     let snapshot = match source.load(Clock::system().unix_ms()) {
         Ok(snapshot) => snapshot,
         Err(diagnostics) => {
-            super::check::print_diagnostics(&diagnostics);
-            return ExitCode::from(WRONG_INPUT);
+            return reject(&diagnostics);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +46,7 @@ pub fn run(args: &Args) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start the runtime: {error}"), FAILED),
+        Err(error) => return complain(&format!("cannot start the runtime: {error}"), EXIT_FAILED),
     };
     let served = runtime.block_on(serve(args, source, snapshot));
     // Blocking threads of the watcher must not hold the exit.
@@ -74,6 +55,15 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((message, code)) => complain(&message, code),
     }
+}
+
+/// Shows every problem of the file on standard error, as `check` does.
+fn reject(diagnostics: &[config::Diagnostic]) -> ExitCode {
+    let mut err = std::io::stderr().lock();
+    let colour = err.is_terminal();
+    // Nobody is left to tell when standard error is closed.
+    let _closed = super::check::write_problems(diagnostics, colour, &mut err);
+    ExitCode::from(EXIT_BAD_INPUT)
 }
 
 #[allow(
@@ -130,23 +120,23 @@ impl Source {
     /// Every problem of the file.
     pub fn load(&self, now_ms: i64) -> Result<Snapshot, Vec<config::Diagnostic>> {
         match self {
-            Self::File(path) => config::load_file(path, now_ms),
-            Self::Builtin => config::builtin::load(now_ms),
+            Self::File(path) => config::load_file(path, &|name| std::env::var(name).ok(), now_ms),
+            Self::Builtin => config::builtin::built_in(now_ms),
         }
     }
 }
 
-async fn serve(args: &Args, source: Source, mut snapshot: Snapshot) -> Result<(), (String, u8)> {
+async fn serve(args: &ServeArgs, source: Source, mut snapshot: Snapshot) -> Result<(), (String, u8)> {
     if let Some(listen) = &args.listen {
         snapshot.server.listen.clone_from(listen);
     }
     if let Some(listen) = &args.admin_listen {
         snapshot.server.admin_listen.clone_from(listen);
     }
-    let data = bind(&snapshot.server.listen).map_err(|message| (message, FAILED))?;
-    let admin = bind(&snapshot.server.admin_listen).map_err(|message| (message, FAILED))?;
+    let data = bind(&snapshot.server.listen).map_err(|message| (message, EXIT_FAILED))?;
+    let admin = bind(&snapshot.server.admin_listen).map_err(|message| (message, EXIT_FAILED))?;
     let addresses = (local(&data)?, local(&admin)?);
-    guard_exposure(args, &snapshot, addresses).map_err(|message| (message, WRONG_INPUT))?;
+    guard_exposure(args, &snapshot, addresses).map_err(|message| (message, EXIT_BAD_INPUT))?;
     for warning in &snapshot.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -155,10 +145,10 @@ async fn serve(args: &Args, source: Source, mut snapshot: Snapshot) -> Result<()
         clock: Clock::system(),
         seed,
     };
-    let gw = bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), FAILED))?;
+    let gw = bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), EXIT_FAILED))?;
     announce(&gw, &source, addresses);
     let running =
-        Running::start(gw, data, admin, Some(source)).map_err(|message| (message, WRONG_INPUT))?;
+        Running::start(gw, data, admin, Some(source)).map_err(|message| (message, EXIT_BAD_INPUT))?;
     stop_signal().await;
     running.stop().await;
     Ok(())
@@ -168,7 +158,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, (String, u8)> {
     listener.local_addr().map_err(|error| {
         (
             format!("cannot read the listener's address: {error}"),
-            FAILED,
+            EXIT_FAILED,
         )
     })
 }
@@ -203,7 +193,7 @@ pub fn bind(address: &str) -> Result<TcpListener, String> {
 
 /// An open proxy that others can reach would spend the owner's money for strangers.
 fn guard_exposure(
-    args: &Args,
+    args: &ServeArgs,
     snapshot: &Snapshot,
     addresses: (SocketAddr, SocketAddr),
 ) -> Result<(), String> {
@@ -302,17 +292,15 @@ impl Running {
             serving.await;
             done.send_replace(true);
         });
-        let trigger = source
-            .map(|source| reloader(&gateway, source))
-            .transpose()?;
-        let (watcher, trigger) = trigger.unzip();
+        let reloading = source.map(|source| Reloading::of(&gateway, source)).transpose()?.flatten();
+        let (watcher, reload) = reloading.map(|it| (it.watcher, it.now)).unzip();
         let admin_stop = tokio_util::sync::CancellationToken::new();
         let admin_shutdown = Shutdown {
             stop: admin_stop.clone(),
             abort_streams: admin_stop.clone(),
             drain: Duration::from_millis(200),
         };
-        let admin_handler = Arc::new(Admin::new(Arc::clone(&gateway), trigger.clone().flatten()));
+        let admin_handler = Arc::new(Admin::new(Arc::clone(&gateway), reload));
         tasks.spawn(server::serve(
             admin,
             None,
@@ -321,7 +309,7 @@ impl Running {
             admin_handler,
         ));
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
-        if let Some(trigger) = trigger.flatten() {
+        if let Some(trigger) = watcher.as_ref().map(Watcher::trigger) {
             tasks.spawn(reload_on_hangup(Arc::clone(&gateway), trigger));
         }
         Ok(Self {
@@ -329,7 +317,7 @@ impl Running {
             tasks,
             admin_stop,
             data_done,
-            _watcher: watcher.flatten(),
+            _watcher: watcher,
         })
     }
 
@@ -352,23 +340,31 @@ impl Running {
     }
 }
 
-/// Watches the file and takes over every save.
-fn reloader(
-    gateway: &Arc<Gateway>,
-    source: Source,
-) -> Result<(Option<Watcher>, Option<Trigger>), String> {
-    let Source::File(path) = source.clone() else {
-        return Ok((None, None));
-    };
-    let gateway = Arc::clone(gateway);
-    let reload = move |cause: ReloadCause| {
-        tracing::debug!(?cause, "reading the configuration again");
-        bootstrap::reload(&gateway, source.load(gateway.clock.unix_ms()))
-    };
-    let watcher = Watcher::start(&path, reload)
-        .map_err(|error| format!("cannot watch {}: {error}", path.display()))?;
-    let trigger = watcher.trigger();
-    Ok((Some(watcher), Some(trigger)))
+/// How a file is read again: by its watch, and at once by whoever asks for it.
+struct Reloading {
+    watcher: Watcher,
+    now: Reload,
+}
+
+impl Reloading {
+    /// Watches the source's file; a built-in configuration has none.
+    fn of(gateway: &Arc<Gateway>, source: Source) -> Result<Option<Self>, String> {
+        let Source::File(path) = source.clone() else {
+            return Ok(None);
+        };
+        let gateway = Arc::clone(gateway);
+        let now: Reload = Arc::new(move || {
+            bootstrap::reload(&gateway, || source.load(gateway.clock.unix_ms()))
+        });
+        let on_change = Arc::clone(&now);
+        let watcher = Watcher::start(&path, move |cause: ReloadCause| {
+            tracing::debug!(?cause, "reading the configuration again");
+            // The outcome is logged, shown on the dashboard and counted where the reload happens.
+            let _logged = on_change();
+        })
+        .map_err(|error| error.to_string())?;
+        Ok(Some(Self { watcher, now }))
+    }
 }
 
 async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
@@ -403,7 +399,7 @@ async fn reload_on_hangup(gw: Arc<Gateway>, trigger: Trigger) {
             () = gw.stop.cancelled() => return,
             heard = hangups.recv() => if heard.is_none() { return },
         }
-        trigger.fire(ReloadCause::Signal);
+        trigger.reload();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::gateway::{Active, Gateway};
 use crate::ingress::{self, Route};
 use crate::types::{Caller, RequestId, RequestRecord};
 use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
+use crate::policy::explain;
 use crate::{auth, learn, limits};
 
 use super::respond::{self, ReplyBody};
@@ -181,7 +182,7 @@ async fn record(
     let caller = auth::authenticate(&active.snapshot, headers)?;
     let record = own_record(gw, &caller, &RequestId::from_text(id)).await?;
     Ok(Bytes::from(
-        super::planning::record_value(&record).to_string(),
+        explain::record(&record).to_string(),
     ))
 }
 

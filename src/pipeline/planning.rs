@@ -10,14 +10,14 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::classify::{self, Cell};
-use crate::error::ProxyError;
+use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::limits;
 use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as explaining};
 use crate::runtime::budgets::{Affordance, Payer};
 use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
 use crate::types::{
-    Call, Caller, Candidate, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan,
+    Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan,
     RequestId, RequestRecord,
 };
 use crate::wire::DialectId;
@@ -154,24 +154,29 @@ pub(super) fn decide(
     rng: &mut StdRng,
 ) -> Plan {
     let view = View::new(gw, active, question.caller, question.call);
-    let input = PlanInput {
-        snapshot: &active.snapshot,
-        view: &view,
-        caller: question.caller,
-        call: question.call,
-        features: question.features,
-        asked: question.asked,
-        row: &question.cell.row,
-        level: &question.cell.level,
-    };
-    policy::plan(&input, rng)
+    policy::plan(&question.input(active, &view), rng)
+}
+
+impl<'a> Question<'a> {
+    fn input(&self, active: &'a Active, view: &'a View<'a>) -> PlanInput<'a> {
+        PlanInput {
+            snapshot: &active.snapshot,
+            view,
+            caller: self.caller,
+            call: self.call,
+            features: self.features,
+            asked: self.asked,
+            row: &self.cell.row,
+            level: &self.cell.level,
+        }
+    }
 }
 
 /// Writes the decision into the record and counts the choice.
 pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
     record.reason = Some(plan.reason);
     record.propensity = Some(plan.propensity);
-    record.decision = serde_json::value::to_raw_value(&explaining::decision(plan)).ok();
+    record.decision = explaining::decision(plan);
     if let Some(first) = plan.candidates.first() {
         gw.metrics.chose(
             record.task.as_str(),
@@ -197,17 +202,15 @@ pub(super) fn ensure_candidates(
         return Ok(());
     }
     let snapshot = &active.snapshot;
-    let unaffordable = plan
-        .excluded
-        .iter()
-        .find(|left| left.by == Exclusion::Unaffordable);
+    let unaffordable = plan.excluded.iter().find(|left| left.by == Exclusion::Unaffordable);
     if let Some(model) = unaffordable.and_then(|left| snapshot.model(left.model.as_str())) {
+        let view = View::new(gw, active, question.caller, question.call);
         let request = limits::AttemptRequest {
             caller: question.caller,
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(question.call, question.features, model).worst_case,
+            money: policy::costs(&question.input(active, &view), model).worst_case,
         };
         limits::reserve_attempt(&gw.limiters, &gw.budgets, snapshot, &request).map(drop)?;
     }
@@ -248,12 +251,9 @@ pub fn explain(
     };
     let mut rng = StdRng::seed_from_u64(gw.seed);
     let plan = decide(gw, active, &question, &mut rng);
-    Ok(explaining::explain(&explaining::Explained {
-        task: classify::task_of(&call, &features),
-        features: &features,
-        plan: &plan,
-        config_version: &active.snapshot.version,
-    }))
+    let task = classify::task_of(&call, &features);
+    let explanation = explaining::explain(&task, &features, &plan, &active.snapshot.version);
+    serde_json::to_value(explanation).map_err(|error| ProxyError::new(ErrorKind::Internal, error.to_string()))
 }
 
 /// The seed of one request's random choices: the process's seed and the request's id, so that a
@@ -264,14 +264,4 @@ pub(super) fn seed_of(seed: u64, request_id: &RequestId) -> u64 {
     hash.update(request_id.as_str().as_bytes());
     let digest = hash.finalize();
     u64::from_le_bytes(digest[..8].try_into().unwrap_or_default())
-}
-
-/// The decision record of one request, as `GET /v1/requests/{id}` shows it. Money as exact decimals.
-pub(super) fn record_value(record: &RequestRecord) -> Value {
-    explaining::record(record)
-}
-
-/// The first candidate, when there is one.
-pub(super) fn first(plan: &Plan) -> Option<&Candidate> {
-    plan.candidates.first()
 }

@@ -241,7 +241,7 @@ impl<'a> CandidateRun<'a> {
             f64::from(states[index].outstanding() + 1) / f64::from(weight)
         };
         let mut order: smallvec::SmallVec<[usize; 4]> = (0..states.len())
-            .filter(|&index| self.model.deployments[index].enabled)
+            .filter(|&index| self.may_use(index))
             .collect();
         // A random rotation first, so that ties do not all fall on the first deployment.
         if order.len() > 1 {
