@@ -161,7 +161,10 @@ fn take_over(gw: &Gateway, snapshot: Snapshot) {
     for warning in &snapshot.warnings {
         tracing::warn!(%warning, "configuration");
     }
-    tracing::info!(version = snapshot.version.as_str(), "configuration taken over");
+    tracing::info!(
+        version = snapshot.version.as_str(),
+        "configuration taken over"
+    );
     limits::forget_removed(&gw.limiters, &snapshot);
     gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
     gw.metrics.forget_gauges();

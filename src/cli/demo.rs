@@ -3,7 +3,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,8 @@ use crate::gateway::Gateway;
 use crate::stores::{SpendBy, TimeRange};
 use crate::types::PicoUsd;
 
-use super::DemoArgs;
 use super::serve::{Running, bind, stop_signal};
+use super::{DemoArgs, EXIT_FAILED, EXIT_OK, complain};
 
 /// What is sent: a label for people and the request.
 fn prompts() -> Vec<Value> {
@@ -61,24 +60,19 @@ fn prompts() -> Vec<Value> {
 }
 
 /// Runs the demonstration.
-pub fn run(args: &DemoArgs, out: &mut dyn Write) -> ExitCode {
+pub fn run(args: &DemoArgs, out: &mut dyn Write) -> u8 {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return fail(out, &format!("cannot start the runtime: {error}")),
+        Err(error) => return complain(&format!("cannot start the runtime: {error}"), EXIT_FAILED),
     };
     let ended = runtime.block_on(demonstrate(args, out));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => fail(out, &message),
+        Ok(()) => EXIT_OK,
+        Err(message) => complain(&message, EXIT_FAILED),
     }
-}
-
-fn fail(out: &mut dyn Write, message: &str) -> ExitCode {
-    let _closed_pipe = writeln!(out, "tollgate demo: {message}");
-    ExitCode::FAILURE
 }
 
 async fn demonstrate(args: &DemoArgs, out: &mut dyn Write) -> Result<(), String> {
@@ -90,10 +84,8 @@ async fn demonstrate(args: &DemoArgs, out: &mut dyn Write) -> Result<(), String>
             .collect::<Vec<_>>()
             .join("\n")
     })?;
-    let (data, admin) = (
-        listener(&snapshot.server.listen)?,
-        listener(&snapshot.server.admin_listen)?,
-    );
+    let data = listener(args.listen.as_ref(), &snapshot.server.listen)?;
+    let admin = listener(args.admin_listen.as_ref(), &snapshot.server.admin_listen)?;
     let addresses = (address(&data)?, address(&admin)?);
     // The same seed every time: the demonstration tells the same story.
     let gateway = bootstrap::gateway(snapshot, Options { clock, seed: 1 })
@@ -124,9 +116,12 @@ async fn demonstrate(args: &DemoArgs, out: &mut dyn Write) -> Result<(), String>
     Ok(())
 }
 
-/// The configured address, or any free port when it is taken.
-fn listener(configured: &str) -> Result<TcpListener, String> {
-    bind(configured).or_else(|_| bind("127.0.0.1:0"))
+/// The address that was named; else the configured one, or any free port when that is taken.
+fn listener(named: Option<&String>, configured: &str) -> Result<TcpListener, String> {
+    match named {
+        Some(address) => bind(address),
+        None => bind(configured).or_else(|_| bind("127.0.0.1:0")),
+    }
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, String> {

@@ -3,16 +3,20 @@
 //! or the configuration is wrong.
 
 pub mod check;
+pub mod demo;
+pub mod explain;
 pub mod keys;
 pub mod models;
 pub mod report;
 pub mod schema;
+pub mod serve;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::clock::Clock;
 use crate::types::Tier;
 
 /// All is well.
@@ -240,19 +244,42 @@ pub enum ModelsFormat {
     Json,
 }
 
-/// Runs the commands that need neither a network nor a ledger; `None` for the others.
-pub fn run_offline(command: &Command, colour: bool, out: &mut dyn Write) -> Option<u8> {
+/// Runs a command and returns its exit code. `out` is standard output.
+pub fn run(command: &Command, colour: bool, out: &mut dyn Write) -> u8 {
     let outcome = match command {
+        Command::Serve(args) => return serve::run(args),
+        Command::Demo(args) => return demo::run(args, out),
+        Command::Report(args) => return run_report(args, colour, out),
+        Command::Explain(args) => explain::run(args, colour, out),
         Command::Check(args) => check::run(args, colour, out),
         Command::Schema => schema::run(out),
         Command::Reference => schema::run_reference(out),
         Command::Models(args) => models::run(args, out),
         Command::Keys(KeysCommand::New(args)) => keys::run(args, out),
-        Command::Serve(_) | Command::Demo(_) | Command::Explain(_) | Command::Report(_) => {
-            return None;
-        }
     };
-    Some(exit_code(&outcome))
+    exit_code(&outcome)
+}
+
+fn run_report(args: &report::Args, colour: bool, out: &mut dyn Write) -> u8 {
+    let view = report::View {
+        now_ms: Clock::system().unix_ms(),
+        colour,
+    };
+    match report::run(args, view, out) {
+        Ok(()) => EXIT_OK,
+        Err(report::ReportError::Output(error)) => exit_code(&Err(error)),
+        Err(error) => complain(&error.to_string(), error.exit_code()),
+    }
+}
+
+/// A command's own last word, on standard error.
+#[allow(
+    clippy::print_stderr,
+    reason = "also seen when the log is filtered or not set up"
+)]
+fn complain(message: &str, code: u8) -> u8 {
+    eprintln!("tollgate: {message}");
+    code
 }
 
 /// A reader that went away (`tollgate models | head`) is no failure.

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +22,13 @@ use crate::pipeline::{self, ReplyBody};
 use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity};
 use crate::telemetry;
 
-use super::{EXIT_BAD_INPUT, EXIT_FAILED, ServeArgs};
+use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, ServeArgs, complain};
 
 /// How often gauges, alerts and certificates are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until SIGTERM or Ctrl-C.
-pub fn run(args: &ServeArgs) -> ExitCode {
+pub fn run(args: &ServeArgs) -> u8 {
     telemetry::logging::init();
     let source = match Source::find(args.config.clone()) {
         Ok(source) => source,
@@ -52,27 +51,18 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     // Blocking threads of the watcher must not hold the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => EXIT_OK,
         Err((message, code)) => complain(&message, code),
     }
 }
 
 /// Shows every problem of the file on standard error, as `check` does.
-fn reject(diagnostics: &[config::Diagnostic]) -> ExitCode {
+fn reject(diagnostics: &[config::Diagnostic]) -> u8 {
     let mut err = std::io::stderr().lock();
     let colour = err.is_terminal();
     // Nobody is left to tell when standard error is closed.
     let _closed = super::check::write_problems(diagnostics, colour, &mut err);
-    ExitCode::from(EXIT_BAD_INPUT)
-}
-
-#[allow(
-    clippy::print_stderr,
-    reason = "the command's own last word, also when the log is filtered"
-)]
-fn complain(message: &str, code: u8) -> ExitCode {
-    eprintln!("tollgate: {message}");
-    ExitCode::from(code)
+    EXIT_BAD_INPUT
 }
 
 /// Where the configuration comes from.
@@ -126,7 +116,11 @@ impl Source {
     }
 }
 
-async fn serve(args: &ServeArgs, source: Source, mut snapshot: Snapshot) -> Result<(), (String, u8)> {
+async fn serve(
+    args: &ServeArgs,
+    source: Source,
+    mut snapshot: Snapshot,
+) -> Result<(), (String, u8)> {
     if let Some(listen) = &args.listen {
         snapshot.server.listen.clone_from(listen);
     }
@@ -145,10 +139,11 @@ async fn serve(args: &ServeArgs, source: Source, mut snapshot: Snapshot) -> Resu
         clock: Clock::system(),
         seed,
     };
-    let gw = bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), EXIT_FAILED))?;
+    let gw =
+        bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), EXIT_FAILED))?;
     announce(&gw, &source, addresses);
-    let running =
-        Running::start(gw, data, admin, Some(source)).map_err(|message| (message, EXIT_BAD_INPUT))?;
+    let running = Running::start(gw, data, admin, Some(source))
+        .map_err(|message| (message, EXIT_BAD_INPUT))?;
     stop_signal().await;
     running.stop().await;
     Ok(())
@@ -292,7 +287,10 @@ impl Running {
             serving.await;
             done.send_replace(true);
         });
-        let reloading = source.map(|source| Reloading::of(&gateway, source)).transpose()?.flatten();
+        let reloading = source
+            .map(|source| Reloading::of(&gateway, source))
+            .transpose()?
+            .flatten();
         let (watcher, reload) = reloading.map(|it| (it.watcher, it.now)).unzip();
         let admin_stop = tokio_util::sync::CancellationToken::new();
         let admin_shutdown = Shutdown {
@@ -353,9 +351,8 @@ impl Reloading {
             return Ok(None);
         };
         let gateway = Arc::clone(gateway);
-        let now: Reload = Arc::new(move || {
-            bootstrap::reload(&gateway, || source.load(gateway.clock.unix_ms()))
-        });
+        let now: Reload =
+            Arc::new(move || bootstrap::reload(&gateway, || source.load(gateway.clock.unix_ms())));
         let on_change = Arc::clone(&now);
         let watcher = Watcher::start(&path, move |cause: ReloadCause| {
             tracing::debug!(?cause, "reading the configuration again");

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::ingress::{self, Route};
+use crate::policy::explain;
 use crate::types::{Caller, RequestId, RequestRecord};
 use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
-use crate::policy::explain;
 use crate::{auth, learn, limits};
 
 use super::respond::{self, ReplyBody};
@@ -181,9 +181,7 @@ async fn record(
 ) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
     let record = own_record(gw, &caller, &RequestId::from_text(id)).await?;
-    Ok(Bytes::from(
-        explain::record(&record).to_string(),
-    ))
+    Ok(Bytes::from(explain::record(&record).to_string()))
 }
 
 /// The record of a request that this caller's key made. That of another's looks like none at all.

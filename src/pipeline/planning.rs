@@ -17,8 +17,8 @@ use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as expla
 use crate::runtime::budgets::{Affordance, Payer};
 use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
 use crate::types::{
-    Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan,
-    RequestId, RequestRecord,
+    Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan, RequestId,
+    RequestRecord,
 };
 use crate::wire::DialectId;
 
@@ -202,7 +202,10 @@ pub(super) fn ensure_candidates(
         return Ok(());
     }
     let snapshot = &active.snapshot;
-    let unaffordable = plan.excluded.iter().find(|left| left.by == Exclusion::Unaffordable);
+    let unaffordable = plan
+        .excluded
+        .iter()
+        .find(|left| left.by == Exclusion::Unaffordable);
     if let Some(model) = unaffordable.and_then(|left| snapshot.model(left.model.as_str())) {
         let view = View::new(gw, active, question.caller, question.call);
         let request = limits::AttemptRequest {
@@ -253,7 +256,8 @@ pub fn explain(
     let plan = decide(gw, active, &question, &mut rng);
     let task = classify::task_of(&call, &features);
     let explanation = explaining::explain(&task, &features, &plan, &active.snapshot.version);
-    serde_json::to_value(explanation).map_err(|error| ProxyError::new(ErrorKind::Internal, error.to_string()))
+    serde_json::to_value(explanation)
+        .map_err(|error| ProxyError::new(ErrorKind::Internal, error.to_string()))
 }
 
 /// The seed of one request's random choices: the process's seed and the request's id, so that a

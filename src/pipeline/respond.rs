@@ -16,13 +16,13 @@ use crate::accounting::{Exchange, StreamBody, StreamParts, StreamTimeouts};
 use crate::classify::{self, Cell};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
-use crate::{ingress, limits};
 use crate::types::{
     AppId, CacheOutcome, Call, Caller, Candidate, Endpoint, Features, LevelName, Outcome, PicoUsd,
     Reason, RequestId, RequestRecord, TaskName, TeamId,
 };
 use crate::upstream::{EventSource, Reply, StreamReply, WholeReply};
 use crate::wire::DialectId;
+use crate::{ingress, limits};
 
 use super::cached::Fill;
 
@@ -254,10 +254,16 @@ pub fn on_panic() -> Response<ReplyBody> {
 }
 
 /// A path or method that is not served; a 405 says which method is (RFC 9110 §15.5.6).
-pub(super) fn misdirected(error: &ProxyError, path: &str, request_id: &RequestId) -> Response<ReplyBody> {
+pub(super) fn misdirected(
+    error: &ProxyError,
+    path: &str,
+    request_id: &RequestId,
+) -> Response<ReplyBody> {
     let mut response = refusal(error, request_id);
     if let (ErrorKind::MethodNotAllowed, Some(allow)) = (error.kind, ingress::allow(path)) {
-        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
+        response
+            .headers_mut()
+            .insert(http::header::ALLOW, HeaderValue::from_static(allow));
     }
     response
 }

@@ -5,7 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
+    let mut entries: Vec<_> = fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -21,7 +25,11 @@ fn sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
     rust_files(&root, &mut files);
     let named = |path: PathBuf| {
-        let name = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+        let name = path
+            .strip_prefix(&root)
+            .expect("below src")
+            .to_string_lossy()
+            .replace('\\', "/");
         let text = fs::read_to_string(&path).expect("readable");
         (name, text)
     };
@@ -31,7 +39,16 @@ fn sources() -> Vec<(String, String)> {
 const VOCABULARY: &[&str] = &["types", "error", "clock", "wire"];
 const STATE: &[&str] = &["stores", "runtime", "config", "telemetry"];
 const PHASES: &[&str] = &[
-    "ingress", "auth", "limits", "classify", "cache", "policy", "resilience", "upstream", "validate", "accounting",
+    "ingress",
+    "auth",
+    "limits",
+    "classify",
+    "cache",
+    "policy",
+    "resilience",
+    "upstream",
+    "validate",
+    "accounting",
     "learn",
 ];
 
@@ -42,16 +59,28 @@ fn room(name: &str) -> &str {
 
 /// What the code outside of tests names as `crate::<room>`.
 fn imports(text: &str) -> Vec<String> {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let code = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     let mut rooms = Vec::new();
-    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+    for line in code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+    {
         for (at, _) in line.match_indices("crate::") {
             let rest = &line[at + "crate::".len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 let inside = group.split('}').next().unwrap_or(group);
-                rooms.extend(inside.split(',').map(|item| item.trim().split("::").next().unwrap_or("").to_owned()));
+                rooms.extend(
+                    inside
+                        .split(',')
+                        .map(|item| item.trim().split("::").next().unwrap_or("").to_owned()),
+                );
             } else {
-                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !c.is_alphanumeric() && c != '_')
+                    .unwrap_or(rest.len());
                 rooms.push(rest[..end].to_owned());
             }
         }
@@ -89,7 +118,11 @@ fn rooms_import_only_what_they_may() {
             }
         }
     }
-    assert!(wrong.is_empty(), "imports against the house's rules:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports against the house's rules:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -102,8 +135,13 @@ fn drivers_are_named_only_in_their_rooms() {
     ];
     for (name, text) in sources() {
         for (driver, rooms) in homes {
-            let named = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(&format!("{driver}::")));
-            assert!(!named || rooms.contains(&room(&name)), "{name} names {driver}");
+            let named = text.lines().any(|line| {
+                !line.trim_start().starts_with("//") && line.contains(&format!("{driver}::"))
+            });
+            assert!(
+                !named || rooms.contains(&room(&name)),
+                "{name} names {driver}"
+            );
         }
     }
 }
@@ -111,6 +149,9 @@ fn drivers_are_named_only_in_their_rooms() {
 #[test]
 fn every_file_says_what_it_owns() {
     for (name, text) in sources() {
-        assert!(text.starts_with("//!"), "{name} does not open with a `//!` comment");
+        assert!(
+            text.starts_with("//!"),
+            "{name} does not open with a `//!` comment"
+        );
     }
 }
