@@ -81,13 +81,7 @@ impl Proxy {
     pub async fn record(&self, request_id: &str) -> RequestRecord {
         let id = tollgate::types::RequestId::from_text(request_id);
         for _ in 0..2000 {
-            if let Some(record) = self
-                .gateway
-                .ledger
-                .request(&id)
-                .await
-                .expect("the ledger reads")
-            {
+            if let Some(record) = self.gateway.ledger.request(&id).expect("the ledger reads") {
                 return record;
             }
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
