@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::classify::{self, Cell};
-use crate::error::{ErrorKind, ProxyError};
+use crate::error::ProxyError;
 use crate::gateway::{Active, Gateway};
 use crate::limits;
 use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as explaining};
@@ -176,7 +176,7 @@ impl<'a> Question<'a> {
 pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
     record.reason = Some(plan.reason);
     record.propensity = Some(plan.propensity);
-    record.decision = explaining::decision(plan);
+    record.decision = serde_json::value::to_raw_value(&explaining::decision(plan)).ok();
     if let Some(first) = plan.candidates.first() {
         gw.metrics.chose(
             record.task.as_str(),
@@ -207,13 +207,12 @@ pub(super) fn ensure_candidates(
         .iter()
         .find(|left| left.by == Exclusion::Unaffordable);
     if let Some(model) = unaffordable.and_then(|left| snapshot.model(left.model.as_str())) {
-        let view = View::new(gw, active, question.caller, question.call);
         let request = limits::AttemptRequest {
             caller: question.caller,
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(&question.input(active, &view), model).worst_case,
+            money: policy::costs(question.call, question.features, model).worst_case,
         };
         limits::reserve_attempt(&gw.limiters, &gw.budgets, snapshot, &request).map(drop)?;
     }
@@ -254,10 +253,12 @@ pub fn explain(
     };
     let mut rng = StdRng::seed_from_u64(gw.seed);
     let plan = decide(gw, active, &question, &mut rng);
-    let task = classify::task_of(&call, &features);
-    let explanation = explaining::explain(&task, &features, &plan, &active.snapshot.version);
-    serde_json::to_value(explanation)
-        .map_err(|error| ProxyError::new(ErrorKind::Internal, error.to_string()))
+    Ok(explaining::explain(&explaining::Explained {
+        task: classify::task_of(&call, &features),
+        features: &features,
+        plan: &plan,
+        config_version: &active.snapshot.version,
+    }))
 }
 
 /// The seed of one request's random choices: the process's seed and the request's id, so that a
