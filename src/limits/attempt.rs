@@ -58,6 +58,16 @@ pub fn reserve_attempt(
     Ok(AttemptReservation::new(permit, tokens, money))
 }
 
+/// Why no budget can pay for this attempt now; `None` when money has come free in the meantime.
+/// Takes nothing.
+pub fn why_unaffordable(
+    budgets: &Arc<Budgets>,
+    request: &AttemptRequest<'_>,
+) -> Option<ProxyError> {
+    let refused = budgets.reserve(&payer_of(request), request.money).err()?;
+    Some(budget_exceeded(&refused))
+}
+
 fn payer_of(request: &AttemptRequest<'_>) -> Payer {
     Payer {
         team: request.caller.team.clone(),

@@ -25,7 +25,7 @@ use crate::error::ProxyError;
 use crate::runtime::limiter::{LimitParams, Limiters, Permit, RateStanding, Scope};
 use crate::types::{Caller, KeyId};
 
-pub use self::attempt::{AttemptRequest, reserve_attempt};
+pub use self::attempt::{AttemptRequest, reserve_attempt, why_unaffordable};
 pub use self::headers::write_headers;
 use self::refusal::rate_limited;
 pub use crate::runtime::AttemptReservation;

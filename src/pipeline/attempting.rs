@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::accounting::{AttemptEnd, Exchange, OpenAttempt, Verdict};
-use crate::config::snapshot::ProviderEndpoint;
+use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint};
 use crate::gateway::{Active, Gateway};
 use crate::limits;
 use crate::resilience::{Attempts, Try, TryError};
@@ -67,6 +67,7 @@ impl Attempts for Attempting<'_> {
             }
             Err(failure) => {
                 self.failed(&failure);
+                self.learn_limit(&failure, model);
                 Err(TryError::Failed(failure))
             }
         }
@@ -78,9 +79,9 @@ impl Attempting<'_> {
     fn reserve(
         &mut self,
         attempt: Try<'_>,
-        model: &crate::config::snapshot::Model,
-        deployment: &crate::config::snapshot::Deployment,
-        provider: &crate::config::snapshot::Provider,
+        model: &Model,
+        deployment: &Deployment,
+        provider: &Provider,
     ) -> Result<(), TryError> {
         let request = limits::AttemptRequest {
             caller: self.caller,
@@ -179,6 +180,14 @@ impl Attempting<'_> {
                 };
                 self.exchange.close_attempt(&end);
             }
+        }
+    }
+
+    /// A provider that refuses for its own rate limit is left alone for as long as it says.
+    fn learn_limit(&self, failure: &AttemptFailure, model: &Model) {
+        if failure.outcome == Outcome::RateLimited {
+            let longest = self.active.snapshot.resilience.breaker.open_max;
+            limits::learn_upstream_limit(&self.gw.limiters, model, failure.retry_after, longest);
         }
     }
 

@@ -214,7 +214,9 @@ pub(super) fn ensure_candidates(
             tokens: 0,
             money: policy::costs(question.call, question.features, model).worst_case,
         };
-        limits::reserve_attempt(&gw.limiters, &gw.budgets, snapshot, &request).map(drop)?;
+        if let Some(error) = limits::why_unaffordable(&gw.budgets, &request) {
+            return Err(error);
+        }
     }
     Err(policy::refusal(plan, question.call))
 }

@@ -2,4 +2,5 @@
 //! One binary; a file per behaviour.
 
 mod harness;
+mod money;
 mod tidy;
