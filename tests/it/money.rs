@@ -176,7 +176,7 @@ async fn a_mixed_day_adds_up_to_the_upstreams_bill() {
     let upstream = Upstream::start(behaviour(&bill)).await;
     let more = "
 budgets: [ { name: all, limit_usd: 1000, period: total } ]
-resilience: { retry: { max_attempts: 1 }, breaker: { consecutive_failures: 1000000, failure_rate: 1.0, min_requests: 1000000 } }
+resilience: { retry: { max_attempts: 1 }, breaker: { consecutive_failures: 100000, failure_rate: 1.0, min_requests: 100000 } }
 ";
     let yaml = two_models(&upstream.base_url(), more)
         .replace("ttl_seconds: 0", "ttl_seconds: 3600")
