@@ -7,6 +7,7 @@
 
 pub mod explain;
 mod feasible;
+mod fresh;
 pub mod plan;
 mod rank;
 pub mod resolve;
@@ -24,6 +25,7 @@ use crate::runtime::{ArmKey, ArmStats, LinearStats, OnExhausted};
 use crate::types::{Call, Caller, Features, LevelName, ModelId, PicoUsd, TaskName};
 
 pub use feasible::{Costs, costs};
+pub use fresh::Fresh;
 pub use plan::{plan, refusal};
 pub use resolve::{Asked, resolve};
 
