@@ -1,7 +1,7 @@
 //! HTTP clients: one connection pool for all providers, and one for each private root certificate.
 //!
 //! hyper-util's client rather than reqwest's: it sends the bytes that it is given and nothing else
-//! (no redirects, no ambient proxies, no decompression); see `docs/adr/0003-upstream-client.md`.
+//! (no redirects, no ambient proxies, no decompression); see `docs/adr/0004-upstream-client.md`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
