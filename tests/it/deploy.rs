@@ -45,13 +45,25 @@ fn definitions() -> Vec<(String, Vec<String>)> {
     for (at, _) in body.match_indices("\"tollgate_") {
         let definition = &body[at + 1..];
         let name = definition.split('"').next().expect("a name").to_owned();
-        let end = definition[1..].find("\"tollgate_").unwrap_or(definition.len() - 1);
-        let labels = definition[..=end].rsplit_once("&[").map_or("", |(_, rest)| rest);
+        let end = definition[1..]
+            .find("\"tollgate_")
+            .unwrap_or(definition.len() - 1);
+        let labels = definition[..=end]
+            .split_once("&[")
+            .map_or("", |(_, rest)| rest);
         let labels = labels.split(']').next().unwrap_or_default();
-        let labels = labels.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+        let labels = labels
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
         found.push((name, labels));
     }
-    assert!(found.len() > 25, "the definitions were not found: {found:?}");
+    assert!(
+        found.len() > 25,
+        "the definitions were not found: {found:?}"
+    );
     found
 }
 
@@ -91,7 +103,10 @@ fn rule_queries() -> String {
         let text = line.trim_start();
         if text.starts_with("expr:") {
             inside = true;
-        } else if ["for:", "labels:", "- ", "#"].iter().any(|end| text.starts_with(end)) {
+        } else if ["for:", "labels:", "- ", "#"]
+            .iter()
+            .any(|end| text.starts_with(end))
+        {
             inside = false;
         }
         if inside {
@@ -129,7 +144,10 @@ fn every_metric_is_explained_with_its_labels() {
             .find(|line| line.starts_with(&format!("| `{name}`")))
             .unwrap_or_else(|| panic!("observability.md does not explain `{name}`"));
         for label in labels {
-            assert!(row.contains(&format!("`{label}`")), "{name}: no `{label}` in {row}");
+            assert!(
+                row.contains(&format!("`{label}`")),
+                "{name}: no `{label}` in {row}"
+            );
         }
     }
 }
@@ -142,7 +160,10 @@ fn queries_use_labels_and_outcomes_that_exist() {
     for matcher in ["=~\"", "!~\"", "=\"", "!=\""] {
         for (at, _) in queries.match_indices(matcher) {
             let name = last_word(&queries[..at]);
-            assert!(name.is_empty() || labels.contains(name), "no label `{name}`");
+            assert!(
+                name.is_empty() || labels.contains(name),
+                "no label `{name}`"
+            );
             if name == "outcome" {
                 let values = &queries[at + matcher.len()..];
                 for value in values.split('"').next().unwrap_or_default().split('|') {
@@ -168,7 +189,12 @@ fn last_word(text: &str) -> &str {
 /// A shipped routing file, with its secrets in place.
 fn shipped(path: &str, secrets: &Path) -> Snapshot {
     let text = read(path).replace("/run/secrets/tollgate", &secrets.display().to_string());
-    for name in ["admin_token", "openai_api_key", "anthropic_api_key", "mistral_api_key"] {
+    for name in [
+        "admin_token",
+        "openai_api_key",
+        "anthropic_api_key",
+        "mistral_api_key",
+    ] {
         std::fs::write(secrets.join(name), "secret\n").expect("a secret");
     }
     let env = |_: &str| Some("secret".to_owned());
@@ -180,18 +206,31 @@ fn shipped_routing_files_are_sound_and_listen_where_the_manifests_say() {
     let secrets = tempfile::tempdir().expect("a directory");
     let deployment = read("deploy/kubernetes/deployment.yaml");
     let compose = read("deploy/compose.yaml");
-    for path in ["deploy/kubernetes/routes.yaml", "deploy/compose/config/routes.yaml"] {
+    for path in [
+        "deploy/kubernetes/routes.yaml",
+        "deploy/compose/config/routes.yaml",
+    ] {
         let snapshot = shipped(path, secrets.path());
         let server = &snapshot.server;
         assert_eq!(server.listen, format!("0.0.0.0:{DATA_PORT}"), "{path}");
-        assert_eq!(server.admin_listen, format!("0.0.0.0:{ADMIN_PORT}"), "{path}");
+        assert_eq!(
+            server.admin_listen,
+            format!("0.0.0.0:{ADMIN_PORT}"),
+            "{path}"
+        );
         assert!(server.admin_token.is_some(), "{path}");
-        assert!(snapshot.providers.iter().all(|provider| provider.enabled), "{path}");
+        assert!(
+            snapshot.providers.iter().all(|provider| provider.enabled),
+            "{path}"
+        );
     }
     for (name, port) in [("http", DATA_PORT), ("admin", ADMIN_PORT)] {
         let line = format!("{{ name: {name}, containerPort: {port} }}");
         assert!(deployment.contains(&line), "deployment.yaml: no {line}");
-        assert!(compose.contains(&format!("- 127.0.0.1:{port}:{port}")), "compose.yaml: {port}");
+        assert!(
+            compose.contains(&format!("- 127.0.0.1:{port}:{port}")),
+            "compose.yaml: {port}"
+        );
     }
     assert!(read("Dockerfile").contains(&format!("EXPOSE {DATA_PORT} {ADMIN_PORT}")));
     let defaults = config::builtin::built_in(0).expect("sound").server;
@@ -202,24 +241,50 @@ fn shipped_routing_files_are_sound_and_listen_where_the_manifests_say() {
 #[test]
 fn every_grace_period_is_longer_than_the_drain() {
     let secrets = tempfile::tempdir().expect("a directory");
-    let kubernetes = shipped("deploy/kubernetes/routes.yaml", secrets.path()).server.drain;
-    let compose = shipped("deploy/compose/config/routes.yaml", secrets.path()).server.drain;
+    let kubernetes = shipped("deploy/kubernetes/routes.yaml", secrets.path())
+        .server
+        .drain;
+    let compose = shipped("deploy/compose/config/routes.yaml", secrets.path())
+        .server
+        .drain;
     let deployment = read("deploy/kubernetes/deployment.yaml");
     let before_stop = seconds_after(&deployment, "sleep: { seconds: ");
     let cases = [
-        ("terminationGracePeriodSeconds", seconds_after(&deployment, "terminationGracePeriodSeconds: "), before_stop + kubernetes),
-        ("stop_grace_period", seconds_after(&read("deploy/compose.yaml"), "stop_grace_period: "), compose),
-        ("TimeoutStopSec", seconds_after(&read("deploy/systemd/tollgate.service"), "TimeoutStopSec="), kubernetes),
+        (
+            "terminationGracePeriodSeconds",
+            seconds_after(&deployment, "terminationGracePeriodSeconds: "),
+            before_stop + kubernetes,
+        ),
+        (
+            "stop_grace_period",
+            seconds_after(&read("deploy/compose.yaml"), "stop_grace_period: "),
+            compose,
+        ),
+        (
+            "TimeoutStopSec",
+            seconds_after(&read("deploy/systemd/tollgate.service"), "TimeoutStopSec="),
+            kubernetes,
+        ),
     ];
     for (name, grace, drain) in cases {
-        assert!(grace > drain + LAST_FLUSH, "{name}: {grace:?} for a drain of {drain:?}");
+        assert!(
+            grace > drain + LAST_FLUSH,
+            "{name}: {grace:?} for a drain of {drain:?}"
+        );
     }
 }
 
 fn seconds_after(text: &str, key: &str) -> Duration {
-    let rest = text.split(key).nth(1).unwrap_or_else(|| panic!("no `{key}`"));
+    let rest = text
+        .split(key)
+        .nth(1)
+        .unwrap_or_else(|| panic!("no `{key}`"));
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Duration::from_secs(digits.parse().unwrap_or_else(|error| panic!("{key}: {error}")))
+    Duration::from_secs(
+        digits
+            .parse()
+            .unwrap_or_else(|error| panic!("{key}: {error}")),
+    )
 }
 
 #[tokio::test]
@@ -235,8 +300,10 @@ async fn probes_and_scrapes_ask_for_paths_that_are_served() {
         let text = read(file);
         for key in ["httpGet: { path: ", "      path: ", "metrics_path: "] {
             for rest in text.split(key).skip(1) {
-                let path: String =
-                    rest.chars().take_while(|c| !c.is_whitespace() && *c != ',').collect();
+                let path: String = rest
+                    .chars()
+                    .take_while(|c| !c.is_whitespace() && *c != ',')
+                    .collect();
                 paths.insert(path);
             }
         }
