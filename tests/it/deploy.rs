@@ -189,12 +189,7 @@ fn last_word(text: &str) -> &str {
 /// A shipped routing file, with its secrets in place.
 fn shipped(path: &str, secrets: &Path) -> Snapshot {
     let text = read(path).replace("/run/secrets/tollgate", &secrets.display().to_string());
-    for name in [
-        "admin_token",
-        "openai_api_key",
-        "anthropic_api_key",
-        "mistral_api_key",
-    ] {
+    for name in ["openai_api_key", "anthropic_api_key", "mistral_api_key"] {
         std::fs::write(secrets.join(name), "secret\n").expect("a secret");
     }
     let env = |_: &str| Some("secret".to_owned());
