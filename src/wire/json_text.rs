@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// The longest UTF-8 character; a reader's buffer must hold one.
 const MAX_CHAR_BYTES: usize = 4;
@@ -103,6 +103,27 @@ pub fn unescaped_len(raw: &[u8]) -> usize {
         at += offset + consumed;
     }
     length + (raw.len() - at)
+}
+
+/// Reads a JSON string from behind its opening quote: where its inside ends and how many bytes its
+/// text has. `None` when it does not end, or is not plain valid text; a parser knows then.
+pub(crate) fn measure_string(rest: &[u8]) -> Option<(usize, usize)> {
+    let (mut at, mut saved) = (0, 0);
+    let end = loop {
+        let offset = at + memchr2(b'"', b'\\', rest.get(at..)?)?;
+        if rest[offset] == b'"' {
+            break offset;
+        }
+        let (character, consumed) = escape(&rest[offset..]);
+        if character == char::REPLACEMENT_CHARACTER {
+            return None;
+        }
+        saved += consumed - character.len_utf8();
+        at = offset + consumed;
+    };
+    let inside = &rest[..end];
+    let plain = inside.iter().all(|byte| *byte >= b' ') && std::str::from_utf8(inside).is_ok();
+    plain.then_some((end, end - saved))
 }
 
 /// Appends `text` as a JSON string with its quotes.
@@ -284,6 +305,31 @@ mod tests {
             let text = to_string_lossy(raw.as_bytes());
             assert!(text.contains('\u{fffd}'), "{raw} reads as {text}");
             assert_eq!(unescaped_len(raw.as_bytes()), text.len(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_string_is_measured_up_to_its_quote() {
+        for text in ["", "plain é 🎉", "a\nb \"q\" \\ \u{1}"] {
+            let mut raw = quoted(text);
+            let inside = raw.len() - 2;
+            raw.extend_from_slice(b",\"x\"");
+            assert_eq!(
+                measure_string(&raw[1..]),
+                Some((inside, text.len())),
+                "{text}"
+            );
+        }
+        for raw in [
+            "",
+            "open",
+            "open\\\"",
+            "tab\t\"",
+            "\\q\"",
+            "\\ud83d\"",
+            "\\u12\"",
+        ] {
+            assert_eq!(measure_string(raw.as_bytes()), None, "{raw}");
         }
     }
 

@@ -100,7 +100,9 @@ impl SseEvent {
     #[must_use]
     pub fn name(&self) -> Option<&[u8]> {
         if self.raw.starts_with(b"data:")
-            && self.data_range().is_some_and(|it| self.ends_at(it.end))
+            && self
+                .data_range()
+                .is_some_and(|data| only_line_ends(&self.raw[data.end..]))
         {
             return None;
         }
@@ -109,14 +111,6 @@ impl SseEvent {
             .filter(|field| field.name == b"event")
             .last()
             .and_then(|field| self.raw.get(field.value_start..field.value_end))
-    }
-
-    /// True when nothing but line ends follows `at`: the common single-line event.
-    fn ends_at(&self, at: usize) -> bool {
-        self.raw.len() - at <= 4
-            && self.raw[at..]
-                .iter()
-                .all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 }
 
@@ -360,8 +354,27 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Field<'_> {
     }
 }
 
+/// The form of nearly every event: one `data` line and nothing else.
+fn only_data_line(raw: &[u8]) -> Option<DataRef> {
+    const NAME: usize = b"data:".len();
+    let value = raw.strip_prefix(b"data:")?;
+    let start = NAME + usize::from(value.first() == Some(&b' '));
+    let end = start + memchr2(b'\n', b'\r', raw.get(start..)?)?;
+    only_line_ends(&raw[end..]).then_some(DataRef::Line { start, end })
+}
+
+/// True for the line ends after which an event is over.
+fn only_line_ends(rest: &[u8]) -> bool {
+    rest.len() <= 4 && rest.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
 /// Finds the data in the lines of `raw` from byte `skip` on.
 fn locate_data(raw: &[u8], skip: usize) -> DataRef {
+    if skip == 0
+        && let Some(line) = only_data_line(raw)
+    {
+        return line;
+    }
     let mut found = DataRef::None;
     for (start, end) in Lines::new(raw, skip) {
         let field = field(raw, start, end);

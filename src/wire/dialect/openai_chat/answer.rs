@@ -26,9 +26,24 @@ pub(super) struct Answer {
     pub vectors: u32,
     pub tool_calls: bool,
     pub output_bytes: u64,
+    /// Where the generated text stands, when it is in one string; for the stencil.
+    pub text: Pieces,
+    /// OpenAI's padding against traffic analysis: it changes with every chunk.
+    pub obfuscation: Option<Span>,
     pub error: Option<ErrorReport>,
     /// Members of an error that stands at the top without an envelope (vLLM, FastAPI).
     bare_error: ErrorReport,
+}
+
+/// Strings of generated text in one document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pieces {
+    #[default]
+    None,
+    /// One: the inside of the string.
+    One(Span),
+    /// Several, or text that does not stand in a string.
+    Many,
 }
 
 /// Reads the object `json`.
@@ -83,6 +98,10 @@ impl Answer {
                 self.id = Some(walk.string()?);
                 Ok(())
             }
+            (b"obfuscation", Peek::String) => {
+                self.obfuscation = Some(walk.string()?);
+                Ok(())
+            }
             (b"created", peek) if peek.is_num() => {
                 self.created = walk.count(peek)?;
                 Ok(())
@@ -132,6 +151,7 @@ impl Answer {
             // Some vendors answer in parts; their JSON is little more than the text.
             (b"content", Peek::Array) => {
                 walk.skip(Peek::Array)?;
+                self.text = Pieces::Many;
                 self.count_bytes(walk.since(member.start).len());
                 Ok(())
             }
@@ -168,6 +188,10 @@ impl Answer {
 
     fn count_text(&mut self, walk: &mut Walk<'_>) -> Result<(), JiterError> {
         let text = walk.string()?;
+        self.text = match self.text {
+            Pieces::None => Pieces::One(text),
+            Pieces::One(_) | Pieces::Many => Pieces::Many,
+        };
         self.count_bytes(json_text::unescaped_len(walk.raw(text)));
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod errors;
 mod messages;
 pub mod models;
 pub mod response;
+mod stencil;
 pub mod stream;
 pub mod synthetic;
 mod usage;

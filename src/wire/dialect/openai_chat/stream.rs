@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::stencil::Stencil;
 use super::{answer, errors, response};
 use crate::error::ProxyError;
 use crate::types::{Endpoint, PicoUsd, Tokens};
@@ -18,6 +19,8 @@ const DONE: &[u8] = b"[DONE]";
 #[derive(Debug, Default)]
 pub struct StreamTap {
     facts: StreamFacts,
+    /// The last content chunk with its text cut out.
+    stencil: Stencil,
 }
 
 impl StreamTap {
@@ -40,8 +43,16 @@ impl StreamTap {
             self.facts.done = true;
             return EventKind::Done;
         }
-        let named_error = event.name() == Some(b"error");
-        self.see_json(data, named_error)
+        let name = event.name();
+        if name.is_none()
+            && let Some(bytes) = self.stencil.text_bytes(data)
+        {
+            self.facts.output_bytes = self.facts.output_bytes.saturating_add(bytes as u64);
+            return EventKind::Content {
+                bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            };
+        }
+        self.see_json(data, name == Some(b"error"))
     }
 
     /// What the stream has said so far.
@@ -98,9 +109,12 @@ impl StreamTap {
                 report,
                 alone: answer.choices == 0,
             },
-            None if answer.choices > 0 => EventKind::Content {
-                bytes: u32::try_from(answer.output_bytes).unwrap_or(u32::MAX),
-            },
+            None if answer.choices > 0 => {
+                self.stencil.cut(data, &answer);
+                EventKind::Content {
+                    bytes: u32::try_from(answer.output_bytes).unwrap_or(u32::MAX),
+                }
+            }
             None => EventKind::Other,
         }
     }

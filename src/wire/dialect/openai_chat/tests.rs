@@ -354,6 +354,58 @@ fn events_by_what_the_proxy_does_with_them() {
     assert_eq!(stream::StreamTap::new().see(&latin1), EventKind::Malformed);
 }
 
+/// What a tap says of each of `data` must not depend on what it saw before.
+fn check_short_cut(data: &[String]) {
+    let event = |data: &String| SseEvent::new(Bytes::from(format!("data: {data}\n\n")));
+    let mut warm = stream::StreamTap::new();
+    for data in data {
+        let before = warm.facts().output_bytes;
+        let mut fresh = stream::StreamTap::new();
+        assert_eq!(warm.see(&event(data)), fresh.see(&event(data)), "{data}");
+        assert_eq!(
+            warm.facts().output_bytes - before,
+            fresh.facts().output_bytes,
+            "{data}"
+        );
+    }
+}
+
+#[test]
+fn the_short_cut_is_taken_for_text_only() {
+    let chunk = |text: &str, rest: &str| {
+        format!(
+            r#"{{"id":"1","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]{rest}}}"#
+        )
+    };
+    let padded = |text: &str, padding: &str| chunk(text, &format!(r#","obfuscation":"{padding}""#));
+    check_short_cut(&[
+        chunk("a", ""),
+        chunk("bc é 🎉", ""),
+        chunk(r#"\n\"x\" \ud83d\ude00"#, ""),
+        chunk(r"half \ud83d", ""),
+        chunk(r"broken \q", ""),
+        chunk("control \t", ""),
+        chunk("", ""),
+        chunk(
+            r#"a"},"finish_reason":"stop"}],"x":[{"delta":{"content":""#,
+            "",
+        ),
+        chunk("a", r#","usage":{"prompt_tokens":1}"#),
+        chunk("a", "") + " x",
+        chunk("a", "") + "}",
+        padded("a", "xyz"),
+        padded("bcd", ""),
+        padded("e", r"\u0041"),
+        padded("e", r#"x","usage":{"prompt_tokens":1},"y":""#),
+        chunk("f", ""),
+        r#"{"choices":[{"delta":{"content":"a"}},{"delta":{"content":"b"}}]}"#.to_owned(),
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\""}}]}}]}"#
+            .to_owned(),
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"a"}}]}}]}"#
+            .to_owned(),
+    ]);
+}
+
 #[test]
 fn a_stream_is_complete_with_a_reason_or_the_marker() {
     let complete = |stream: &'static str| kinds(&Bytes::from(stream)).1.complete();
@@ -427,6 +479,23 @@ proptest! {
         let _ = inspect_response(Endpoint::ChatCompletions, &body);
         let _ = convert::whole_to_stream(&body, true);
         let _ = convert::stream_to_whole(&body);
+    }
+
+    #[test]
+    fn the_short_cut_never_changes_what_is_seen(
+        texts in prop::collection::vec(("([a-z \"\\\\\n]|é|🎉){0,8}", "[a-z]{0,5}"), 1..8),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 32u8..127), 0..4),
+    ) {
+        let mut chunks: Vec<String> = texts.iter().map(|(text, padding)| {
+            let text = serde_json::to_string(text).expect("JSON");
+            format!(r#"{{"choices":[{{"index":0,"delta":{{"content":{text}}},"finish_reason":null}}],"usage":null,"obfuscation":"{padding}"}}"#)
+        }).collect();
+        for (chunk, at, byte) in edits {
+            let chunk = { let at = chunk.index(chunks.len()); &mut chunks[at] };
+            let at = chunk.floor_char_boundary(at.index(chunk.len()));
+            chunk.insert(at, char::from(byte));
+        }
+        check_short_cut(&chunks);
     }
 
     #[test]
