@@ -1,6 +1,13 @@
 //! Micro-benches of the phases: decode, classify, plan, and a whole request in process against a
 //! simulated provider. `cargo bench --bench request`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench fails loudly and prints its figures"
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

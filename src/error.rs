@@ -63,6 +63,7 @@ pub struct Presentation {
 impl ErrorKind {
     /// The one table: kind → status, type, code, outcome, retryable.
     #[must_use]
+    #[allow(clippy::too_many_lines, reason = "one table, one row for each kind")]
     pub const fn presentation(self) -> Presentation {
         const fn row(
             status: StatusCode,

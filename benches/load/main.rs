@@ -4,6 +4,13 @@
 //!
 //! `cargo bench --bench load` (with `-- --quick` for a short look). Loopback only, bounded in count.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench fails loudly and prints its figures"
+)]
+
 mod generate;
 mod least;
 mod targets;

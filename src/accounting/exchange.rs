@@ -313,10 +313,10 @@ impl Exchange {
             .filter(|attempt| attempt.usage == UsageSource::Estimated)
             .map(|attempt| attempt.cost)
             .sum();
-        if let Some(baseline) = self.baseline.filter(|_| outcome.answered()) {
-            if let Some(served) = record.attempts.last() {
-                record.baseline_cost = Some(baseline.cost(&served.tokens));
-            }
+        if let (Some(baseline), Some(served), true) =
+            (self.baseline, record.attempts.last(), outcome.answered())
+        {
+            record.baseline_cost = Some(baseline.cost(&served.tokens));
         }
         if record.overhead_us == 0 {
             record.overhead_us = record.latency_us;

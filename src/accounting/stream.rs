@@ -152,7 +152,7 @@ where
             match self.source.as_mut().poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => self.push(frame),
                 Poll::Ready(Some(Err(error))) => {
-                    self.broken(&format!("the upstream's stream broke off: {error}"))
+                    self.broken(&format!("the upstream's stream broke off: {error}"));
                 }
                 Poll::Ready(None) => self.source_finished(),
                 Poll::Pending => {

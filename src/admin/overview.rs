@@ -1,15 +1,17 @@
 //! What the dashboard reads: one JSON object that says how things stand.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::config::snapshot::{Matrix, ProviderEndpoint, Row, Snapshot};
+use crate::config::snapshot::{Matrix, Model, ProviderEndpoint, Row, Snapshot};
 use crate::gateway::{Active, Gateway};
 use crate::runtime::breaker::BreakerState;
+use crate::runtime::deployments::DeploymentState;
 use crate::stores::{LedgerError, SpendBy, SpendRow, TimeRange};
 use crate::types::{PicoUsd, RequestRecord};
 
@@ -91,10 +93,7 @@ fn models(gw: &Gateway, active: &Active) -> Vec<Value> {
     let now = Instant::now();
     let snapshot = &active.snapshot;
     let params = &snapshot.resilience.breaker;
-    let value = |(model, states): (
-        &crate::config::snapshot::Model,
-        &Box<[std::sync::Arc<crate::runtime::deployments::DeploymentState>]>,
-    )| {
+    let value = |(model, states): (&Model, &[Arc<DeploymentState>])| {
         let provider = &snapshot.providers[model.provider];
         let (mut breaker, mut reopens) = ("open", None);
         for state in states {
@@ -122,12 +121,8 @@ fn models(gw: &Gateway, active: &Active) -> Vec<Value> {
             "ttft_ms": latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
         })
     };
-    snapshot
-        .models
-        .iter()
-        .zip(&active.bound)
-        .map(value)
-        .collect()
+    let bound = active.bound.iter().map(AsRef::as_ref);
+    snapshot.models.iter().zip(bound).map(value).collect()
 }
 
 /// Every cell with its candidates and how often the policy chose each since the start.
@@ -215,8 +210,7 @@ fn midnight_utc_ms(now_ms: i64) -> i64 {
     let today = Timestamp::from_millisecond(now_ms).map(|now| now.to_zoned(TimeZone::UTC).date());
     today
         .and_then(|date| date.to_zoned(TimeZone::UTC))
-        .map(|midnight| midnight.timestamp().as_millisecond())
-        .unwrap_or(0)
+        .map_or(0, |midnight| midnight.timestamp().as_millisecond())
 }
 
 fn uptime(seconds: u64) -> String {

@@ -13,7 +13,7 @@ use crate::types::{CacheControl, ModelId, ProviderId, Tokens};
 use super::key::CacheKey;
 
 /// How long past its time to live an answer is kept for `stale_if_error`.
-const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
+const STALE_FOR: Duration = Duration::from_hours(24);
 /// What an entry costs beside its body: key, hashes, bookkeeping.
 const ENTRY_OVERHEAD_BYTES: u32 = 256;
 /// Answers above this are not kept: a handful of them would push out thousands of others.

@@ -247,9 +247,10 @@ impl Page<'_> {
             .iter()
             .map(|signal| format!("{} {:+.1}", signal.name, signal.weight))
             .collect();
-        let signals = match signals.is_empty() {
-            true => "none".to_owned(),
-            false => signals.join(", "),
+        let signals = if signals.is_empty() {
+            "none".to_owned()
+        } else {
+            signals.join(", ")
         };
         writeln!(self.out, "signals     {signals}")
     }
@@ -323,22 +324,18 @@ impl Page<'_> {
     fn write_choice(&mut self, decided: &Decided) -> io::Result<()> {
         let plan = &decided.plan;
         writeln!(self.out)?;
-        match plan.candidates.first() {
-            Some(first) => {
-                let model = self.paint(BOLD, first.model.as_str());
-                writeln!(
-                    self.out,
-                    "choice      {model}, because of {}: {} (chosen with probability {:.2})",
-                    plan.reason,
-                    in_words(plan.reason),
-                    plan.propensity
-                )
-            }
-            None => {
-                let error = policy::refusal(plan, &decided.call);
-                writeln!(self.out, "choice      none: {error}")
-            }
-        }
+        let Some(first) = plan.candidates.first() else {
+            let error = policy::refusal(plan, &decided.call);
+            return writeln!(self.out, "choice      none: {error}");
+        };
+        let model = self.paint(BOLD, first.model.as_str());
+        writeln!(
+            self.out,
+            "choice      {model}, because of {}: {} (chosen with probability {:.2})",
+            plan.reason,
+            in_words(plan.reason),
+            plan.propensity
+        )
     }
 
     fn paint(&self, style: &str, text: &str) -> String {

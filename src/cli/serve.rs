@@ -379,7 +379,7 @@ async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
         match tokio::task::spawn_blocking(move || identity.refresh()).await {
             Ok(Ok(true)) => tracing::info!("certificate read again"),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the changed certificate cannot be used; the last one stays in force")
+                tracing::error!(%error, "the changed certificate cannot be used; the last one stays in force");
             }
             Ok(Ok(false)) | Err(_) => {}
         }

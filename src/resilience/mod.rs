@@ -166,7 +166,7 @@ struct CandidateRun<'a> {
     tries: u32,
 }
 
-impl<'a> CandidateRun<'a> {
+impl CandidateRun<'_> {
     async fn go<A: Attempts>(
         &mut self,
         rng: &mut StdRng,
@@ -263,7 +263,7 @@ impl<'a> CandidateRun<'a> {
 
     fn after(&self, failure: &AttemptFailure, rng: &mut StdRng) -> After {
         let resilience = &self.execution.snapshot.resilience;
-        match error_rule(failure.outcome, &resilience.fallback.on_error) {
+        match error_rule(failure.outcome, resilience.fallback.on_error) {
             Some(ErrorRule::Stop) => return After::Stop,
             Some(ErrorRule::LargerContext) => return After::LargerContext,
             Some(ErrorRule::Next) if self.others_left => return After::Next,
@@ -310,7 +310,7 @@ enum After {
     Stop,
 }
 
-const fn error_rule(outcome: Outcome, rules: &ErrorRules) -> Option<ErrorRule> {
+const fn error_rule(outcome: Outcome, rules: ErrorRules) -> Option<ErrorRule> {
     match outcome {
         Outcome::ContextLength => Some(rules.context_length),
         Outcome::ContentPolicy => Some(rules.content_policy),

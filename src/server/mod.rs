@@ -36,7 +36,7 @@ const HTTP2_MAX_STREAMS: u32 = 200;
 /// One stalled reader must not hold its neighbours' window.
 const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
 /// A client that takes nothing for this long is gone.
-const WRITE_STALL: Duration = Duration::from_secs(60);
+const WRITE_STALL: Duration = Duration::from_mins(1);
 /// A TLS handshake that takes longer is an attack or a dead peer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the drain deadline streams get their terminal event; this long they may take to flush it.

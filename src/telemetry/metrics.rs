@@ -141,6 +141,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When two definitions clash; cannot happen in a build whose tests pass.
+    #[allow(clippy::too_many_lines, reason = "one table of definitions")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut define = Definitions {
             registry: Registry::new(),

@@ -81,7 +81,7 @@ text_id! {
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// A fresh id: `req_` and a UUIDv7 (RFC 9562 §5.7) without dashes.
+    /// A fresh id: `req_` and a version 7 UUID (RFC 9562 §5.7) without dashes.
     #[must_use]
     pub fn generate() -> Self {
         let mut text = [0u8; 36];

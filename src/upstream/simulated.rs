@@ -137,14 +137,14 @@ impl Script<'_> {
     }
 
     fn whole(&self, call: &Call) -> Value {
-        let text = self.words.join(" ");
+        let text = self.pieces(call).concat();
         let choice = |index: u32| match call.endpoint {
             Endpoint::Completions => {
                 json!({"index": index, "text": text, "logprobs": null, "finish_reason": self.finish()})
             }
             _ => json!({
                 "index": index,
-                "message": {"role": "assistant", "content": self.content(call, &text), "refusal": null},
+                "message": {"role": "assistant", "content": text, "refusal": null},
                 "logprobs": null,
                 "finish_reason": self.finish(),
             }),
@@ -159,13 +159,21 @@ impl Script<'_> {
         })
     }
 
-    /// Text that holds to a requested JSON format as far as a simulation can: an object.
-    fn content(&self, call: &Call, text: &str) -> String {
+    /// The text in pieces; one JSON object where the request wants a JSON format.
+    fn pieces(&self, call: &Call) -> Vec<String> {
+        let spaced = |(at, word): (usize, &&str)| {
+            if at == 0 {
+                (*word).to_owned()
+            } else {
+                format!(" {word}")
+            }
+        };
+        let mut pieces: Vec<String> = self.words.iter().enumerate().map(spaced).collect();
         if call.needs.json_schema {
-            json!({"simulated": text}).to_string()
-        } else {
-            text.to_owned()
+            pieces.insert(0, "{\"simulated\": \"".to_owned());
+            pieces.push("\"}".to_owned());
         }
+        pieces
     }
 
     fn events(&self, call: &Call) -> VecDeque<Bytes> {
@@ -187,12 +195,7 @@ impl Script<'_> {
                     None,
                 ));
             }
-            for (position, word) in self.words.iter().enumerate() {
-                let text = if position == 0 {
-                    (*word).to_owned()
-                } else {
-                    format!(" {word}")
-                };
+            for text in self.pieces(call) {
                 let delta = if legacy {
                     json!(text)
                 } else {

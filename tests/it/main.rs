@@ -1,6 +1,19 @@
 //! The integration tests: the real proxy on port 0 against a scripted upstream that misbehaves.
 //! One binary; a file per behaviour.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails loudly, and its tasks end with its runtime"
+)]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the harness serves files that each use a part of it"
+)]
+
 mod deploy;
 mod harness;
 mod money;

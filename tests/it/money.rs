@@ -141,7 +141,7 @@ async fn one(client: &Client, number: usize) -> Seen {
             let event: Value = serde_json::from_str(event).ok()?;
             PicoUsd::parse_usd(&event["usage"]["cost"].to_string()).ok()
         };
-        reply.events().iter().filter_map(cost_of).last()
+        reply.events().iter().filter_map(cost_of).next_back()
     } else {
         Some(PicoUsd::parse_usd(reply.header("x-tollgate-cost-usd")).expect("a cost"))
     };

@@ -33,7 +33,7 @@ impl Proxy {
             now_ms,
         )
         .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
-        Self::run(snapshot, None).await
+        Self::run(snapshot, None)
     }
 
     /// Starts on a file, which is watched.
@@ -42,10 +42,10 @@ impl Proxy {
         let snapshot = source
             .load(Clock::system().unix_ms())
             .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
-        Self::run(snapshot, Some(source)).await
+        Self::run(snapshot, Some(source))
     }
 
-    async fn run(snapshot: config::Snapshot, source: Option<Source>) -> Self {
+    fn run(snapshot: config::Snapshot, source: Option<Source>) -> Self {
         let data = bind("127.0.0.1:0").expect("a port");
         let admin = bind("127.0.0.1:0").expect("a port");
         let (data_address, admin_address) = (

@@ -355,10 +355,10 @@ async fn play(socket: &mut TcpStream, shared: &Shared, script: Script) -> std::i
     }
     let mut head = format!("HTTP/1.1 {} X\r\n", script.status);
     for (name, value) in &script.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     if let Some(whole) = script.whole {
-        head.push_str(&format!("content-length: {}\r\n\r\n", whole.len()));
+        head.extend(["content-length: ", &whole.len().to_string(), "\r\n\r\n"]);
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&whole);
         socket.write_all(&bytes).await?;
