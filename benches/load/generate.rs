@@ -67,7 +67,7 @@ pub fn run(target: &Target, shape: Shape, count: usize, connections: usize) -> M
 }
 
 /// The median of each figure.
-pub fn median(rounds: Vec<Measured>) -> Measured {
+pub fn median(rounds: &[Measured]) -> Measured {
     let middle = |figure: fn(&Measured) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(figure).collect();
         values.sort_by(f64::total_cmp);

@@ -61,13 +61,13 @@ fn measure(quick: bool) -> ExitCode {
                 }
             }
         }
-        print(title, &targets, rounds);
+        print(title, &targets, &rounds);
     }
     ExitCode::SUCCESS
 }
 
-fn print(title: &str, targets: &Targets, rounds: Vec<Vec<Measured>>) {
-    let medians: Vec<Measured> = rounds.into_iter().map(generate::median).collect();
+fn print(title: &str, targets: &Targets, rounds: &[Vec<Measured>]) {
+    let medians: Vec<Measured> = rounds.iter().map(|round| generate::median(round)).collect();
     let least = targets
         .all()
         .iter()

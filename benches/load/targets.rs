@@ -194,11 +194,14 @@ impl Drop for Targets {
 }
 
 fn sha256(text: &str) -> String {
+    use std::fmt::Write;
+
     use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        let _infallible = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 fn free_port() -> Result<SocketAddr, String> {

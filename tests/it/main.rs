@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::unused_async,
     clippy::disallowed_methods,
     reason = "a test fails loudly, and its tasks end with its runtime"
 )]
