@@ -1,3 +1,5 @@
+//! Who is let in, who is not, and what a refusal never says.
+
 use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,3 +1,5 @@
+//! Admission and reservation against limits and budgets together.
+
 use std::convert::Infallible;
 use std::ops::Range;
 

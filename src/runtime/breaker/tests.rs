@@ -1,3 +1,5 @@
+//! When a breaker trips, probes and recovers, to the call.
+
 use super::*;
 
 const PARAMS: BreakerParams = BreakerParams {

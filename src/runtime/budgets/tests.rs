@@ -1,3 +1,5 @@
+//! Money is conserved under any order of reserve, settle, void and reload.
+
 use std::convert::Infallible;
 
 use jiff::tz::TimeZone;

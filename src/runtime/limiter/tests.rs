@@ -1,3 +1,5 @@
+//! No limit is ever exceeded, and nothing that was taken is lost.
+
 use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;

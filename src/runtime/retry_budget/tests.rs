@@ -1,3 +1,5 @@
+//! Retries stay within their share; hints of when to come back are read in every form.
+
 use http::HeaderMap;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The same events for every split of the bytes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is decoded, what is refused and with which words.
+
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -30,7 +30,7 @@ impl Stencil {
             return;
         };
         let text = text.range();
-        let padding = answer.obfuscation.map(|span| span.range());
+        let padding = answer.obfuscation.map(crate::types::Span::range);
         // The padding stands last; where it does not, there is no short cut.
         let in_order = padding
             .as_ref()

@@ -1,3 +1,5 @@
+//! An answer is the same whole and streamed.
+
 use bytes::Bytes;
 use serde_json::Value;
 
