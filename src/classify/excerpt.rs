@@ -2,7 +2,10 @@
 //! JSON, in lower case and without accents, so that one phrase table serves hurried and careful
 //! writers alike. Whatever the size of the request, an excerpt is at most a few KiB.
 
+use smallvec::SmallVec;
+
 use crate::types::{Call, Part, Role, Span, Turn};
+use crate::wire::json_text::Unescape;
 
 /// How much of a text is read, in bytes of the escaped text.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +63,7 @@ pub struct Scripts {
 impl Excerpt {
     /// Reads the text parts of some turns within bounds.
     pub fn of<'a>(call: &Call, turns: impl Iterator<Item = &'a Turn>, bounds: Bounds) -> Self {
-        let spans: smallvec::SmallVec<[Span; 4]> = turns
+        let spans: SmallVec<[Span; 4]> = turns
             .flat_map(|turn| &turn.parts)
             .filter_map(|part| match part {
                 Part::Text(span) => Some(*span),
@@ -81,33 +84,43 @@ impl Excerpt {
         };
         if whole <= bounds.head + bounds.tail {
             for span in spans {
-                excerpt.push_raw(call.raw_text(*span));
+                let raw = call.raw(*span);
+                excerpt.push_piece(Unescape::new(raw), raw.len());
             }
             return excerpt;
         }
-        let mut left = bounds.head;
-        for span in spans {
-            let piece = prefix(call.raw_text(*span), left);
-            excerpt.push_raw(piece);
-            left -= piece.len();
-            if left < 4 {
-                break;
-            }
-        }
-        let mut tails: smallvec::SmallVec<[&str; 4]> = smallvec::SmallVec::new();
-        let mut left = bounds.tail;
-        for span in spans.iter().rev() {
-            let piece = suffix(call.raw_text(*span), left);
-            tails.push(piece);
-            left -= piece.len();
-            if left < 4 {
-                break;
-            }
-        }
-        for piece in tails.into_iter().rev() {
-            excerpt.push_raw(piece);
-        }
+        excerpt.push_head(call, spans, bounds.head);
+        excerpt.push_tail(call, spans, bounds.tail);
         excerpt
+    }
+
+    fn push_head(&mut self, call: &Call, spans: &[Span], mut left: usize) {
+        for span in spans {
+            let raw = call.raw_text(*span);
+            let piece = &raw[..raw.floor_char_boundary(left.min(raw.len()))];
+            self.push_piece(Unescape::new(piece.as_bytes()), piece.len());
+            left -= piece.len();
+            if piece.len() < raw.len() {
+                return;
+            }
+        }
+    }
+
+    fn push_tail(&mut self, call: &Call, spans: &[Span], mut left: usize) {
+        let mut pieces: SmallVec<[(Unescape<'_>, usize); 4]> = SmallVec::new();
+        for span in spans.iter().rev() {
+            let raw = call.raw(*span);
+            let piece = Unescape::tail(raw, left);
+            let length = raw.len() - piece.position();
+            pieces.push((piece, length));
+            left = left.saturating_sub(length);
+            if length < raw.len() {
+                break;
+            }
+        }
+        for (piece, length) in pieces.into_iter().rev() {
+            self.push_piece(piece, length);
+        }
     }
 
     /// True when there is no text.
@@ -116,16 +129,24 @@ impl Excerpt {
         self.text.is_empty()
     }
 
-    fn push_raw(&mut self, raw: &str) {
+    /// Reads a piece whose raw bytes stand in for `raw_bytes` of the text.
+    fn push_piece(&mut self, mut piece: Unescape<'_>, raw_bytes: usize) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.raw_bytes += raw.len();
-        let mut rest = raw.chars();
-        while let Some(c) = rest.next() {
-            let c = if c == '\\' { unescape(&mut rest) } else { c };
-            self.plain_bytes += c.len_utf8();
-            self.push_folded(c);
+        self.raw_bytes += raw_bytes;
+        let mut buffer = [0; 1024];
+        loop {
+            let read = piece.read_into(&mut buffer);
+            if read == 0 {
+                return;
+            }
+            self.plain_bytes += read;
+            // Bodies are checked to be UTF-8, and the reader splits no character.
+            let plain = std::str::from_utf8(&buffer[..read]).unwrap_or_default();
+            for c in plain.chars() {
+                self.push_folded(c);
+            }
         }
     }
 
@@ -170,43 +191,6 @@ impl Scripts {
 /// Text pieces of one excerpt; agents send a handful, nobody needs more to be understood.
 const MAX_PIECES: usize = 64;
 
-/// The character that an escape stands for; a broken one (the excerpt was cut there) is a space.
-fn unescape(rest: &mut std::str::Chars<'_>) -> char {
-    match rest.next() {
-        Some('n') => '\n',
-        Some('t') => '\t',
-        Some('r' | 'b' | 'f') | None => ' ',
-        Some('u') => {
-            let high = hex4(rest);
-            if (0xd800..0xdc00).contains(&high) {
-                let mut ahead = rest.clone();
-                if ahead.next() == Some('\\') && ahead.next() == Some('u') {
-                    let low = hex4(&mut ahead);
-                    if (0xdc00..0xe000).contains(&low) {
-                        *rest = ahead;
-                        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                        return char::from_u32(code).unwrap_or(' ');
-                    }
-                }
-            }
-            char::from_u32(high).unwrap_or(' ')
-        }
-        Some(other) => other,
-    }
-}
-
-fn hex4(rest: &mut std::str::Chars<'_>) -> u32 {
-    let mut value = 0;
-    for _ in 0..4 {
-        let Some(digit) = rest.clone().next().and_then(|c| c.to_digit(16)) else {
-            return u32::MAX;
-        };
-        rest.next();
-        value = value * 16 + digit;
-    }
-    value
-}
-
 /// Lower case, without the accents of western European languages.
 fn fold(c: char, out: &mut String) {
     let plain = match c {
@@ -238,14 +222,6 @@ pub fn normalise(phrase: &str) -> String {
         fold(c.to_ascii_lowercase(), &mut out);
     }
     out
-}
-
-fn prefix(text: &str, at_most: usize) -> &str {
-    &text[..text.floor_char_boundary(at_most.min(text.len()))]
-}
-
-fn suffix(text: &str, at_most: usize) -> &str {
-    &text[text.ceil_char_boundary(text.len() - at_most.min(text.len()))..]
 }
 
 /// The conversation, as far as it is read.
@@ -332,8 +308,8 @@ impl Reading {
 }
 
 /// The last few turns of a role, oldest first.
-fn recent(turns: &[Turn], role: Role, count: usize) -> smallvec::SmallVec<[&Turn; 4]> {
-    let mut found: smallvec::SmallVec<[&Turn; 4]> = turns
+fn recent(turns: &[Turn], role: Role, count: usize) -> SmallVec<[&Turn; 4]> {
+    let mut found: SmallVec<[&Turn; 4]> = turns
         .iter()
         .rev()
         .filter(|turn| turn.role == role)

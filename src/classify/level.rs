@@ -254,3 +254,140 @@ fn is_whole_word(text: &[u8], start: usize, end: usize) -> bool {
     };
     before && (after(end) || (text.get(end) == Some(&b's') && after(end + 1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::Classifier;
+    use crate::classify::tests_support::call_with;
+
+    const FILE: &str = r#"
+version: 1
+state: { store: memory }
+auth: { mode: open }
+providers: { one: { simulated: { seed: 1 } } }
+models: { a: { provider: one, price: 0 } }
+matrix:
+  open_qa: { simple: [a], complex: [a] }
+  math_reasoning: { critical: [a] }
+  creative_writing:
+    levels:
+      marketing: { when: { keywords: [slogan, landing page] } }
+      long: { when: { min_output_tokens: 800 } }
+      short: {}
+    short: [a]
+    long: [a]
+    marketing: [a]
+  default: { simple: [a], complex: [a], critical: [a] }
+"#;
+
+    fn cell(prompt: &str, change: impl Fn(&mut Call, &mut Features)) -> Result<String, String> {
+        let snapshot = crate::config::load(FILE, "test.yaml", &|_| None, 0)
+            .unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let mut call = call_with(prompt);
+        let mut features = Classifier::builtin().classify(&call);
+        change(&mut call, &mut features);
+        cell_of(&snapshot, &call, &features)
+            .map(|cell| format!("{}/{}", cell.row, cell.level))
+            .map_err(|error| error.message)
+    }
+
+    fn check(prompt: &str, change: impl Fn(&mut Call, &mut Features), expect: &str) {
+        let got = cell(prompt, change).unwrap_or_else(|message| panic!("{message}"));
+        assert_eq!(got, expect, "{prompt}");
+    }
+
+    #[test]
+    fn complexity_and_conditions_choose_the_level() {
+        let easy = "What is the capital of Mongolia?";
+        check(easy, |_, _| {}, "open_qa/simple");
+        check(
+            easy,
+            |_, features| features.complexity = 0.6,
+            "open_qa/complex",
+        );
+        // The row has no `critical`: its next lower one.
+        check(
+            easy,
+            |_, features| features.complexity = 0.9,
+            "open_qa/complex",
+        );
+        check(
+            "Write a poem about the sea",
+            |_, _| {},
+            "creative_writing/short",
+        );
+        check(
+            "Write a poem of 900 words about the sea",
+            |_, _| {},
+            "creative_writing/long",
+        );
+        check(
+            "Write a story with two SLOGANS in it",
+            |_, _| {},
+            "creative_writing/marketing",
+        );
+        check(
+            "Write a story about sloganeering",
+            |_, _| {},
+            "creative_writing/short",
+        );
+    }
+
+    #[test]
+    fn uncertain_requests_and_missing_levels_go_to_the_default_row() {
+        check("xqz vrt", |_, _| {}, "default/simple");
+        let easy = "What is the capital of Mongolia?";
+        check(
+            easy,
+            |_, features| features.confidence = 0.3,
+            "default/simple",
+        );
+        // `math_reasoning` has only `critical`, and nothing lower.
+        check(
+            "Solve for x: 3x + 2 = 0",
+            |_, features| features.complexity = 0.1,
+            "default/simple",
+        );
+    }
+
+    #[test]
+    fn headers_win_and_must_name_what_exists() {
+        let asks = |task: Option<&'static str>, level: Option<&'static str>| {
+            move |call: &mut Call, _: &mut Features| {
+                call.directives.task = task.map(str::to_owned);
+                call.directives.level = level.map(str::to_owned);
+            }
+        };
+        check(
+            "hi",
+            asks(Some("open_qa"), Some("complex")),
+            "open_qa/complex",
+        );
+        check(
+            "hi",
+            asks(Some("open_qa"), Some("critical")),
+            "open_qa/complex",
+        );
+        check(
+            "hi",
+            asks(Some("translation"), Some("critical")),
+            "default/critical",
+        );
+        check(
+            "hi",
+            asks(Some("creative_writing"), Some("marketing")),
+            "creative_writing/marketing",
+        );
+        let task = cell("hi", asks(Some("poetry"), None)).expect_err("refused");
+        assert!(
+            task.contains("`poetry`") && task.contains("creative_writing"),
+            "{task}"
+        );
+        let level = cell("hi", asks(Some("open_qa"), Some("hard"))).expect_err("refused");
+        assert!(
+            level.contains("`hard`") && level.contains("complex, simple"),
+            "{level}"
+        );
+    }
+}

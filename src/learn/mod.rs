@@ -6,6 +6,8 @@
 
 mod feedback;
 mod reward;
+#[cfg(test)]
+mod tests;
 
 pub use feedback::{ReceivedFeedback, parse_feedback};
 pub use reward::{apply_feedback, implicit, observe_outcome};
