@@ -261,7 +261,7 @@ mod tests {
     use crate::classify::Classifier;
     use crate::classify::tests_support::call_with;
 
-    const FILE: &str = r#"
+    const FILE: &str = r"
 version: 1
 state: { store: memory }
 auth: { mode: open }
@@ -279,7 +279,7 @@ matrix:
     long: [a]
     marketing: [a]
   default: { simple: [a], complex: [a], critical: [a] }
-"#;
+";
 
     fn cell(prompt: &str, change: impl Fn(&mut Call, &mut Features)) -> Result<String, String> {
         let snapshot = crate::config::load(FILE, "test.yaml", &|_| None, 0)
