@@ -173,7 +173,7 @@ impl ErrorKind {
                 S::GATEWAY_TIMEOUT,
                 INVALID,
                 "not_cached",
-                Outcome::Unavailable,
+                Outcome::Invalid,
                 false,
             ),
             Self::Internal => row(

@@ -106,6 +106,7 @@ async fn run(
     let cell = classify::cell_of(snapshot, &call, &features)?;
     respond::classified(&mut exchange.record, &call, &features, &cell);
 
+    exchange.mark_overhead();
     let fill = match cached::look_up(gw, active, &caller, &call, exchange).await? {
         Lookup::Answered(answer) => return Ok(answer),
         Lookup::Go(fill) => fill,

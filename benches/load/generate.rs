@@ -49,7 +49,7 @@ pub fn run(target: &Target, shape: Shape, count: usize, connections: usize) -> M
         tasks.join_all().await
     });
     let took = began.elapsed();
-    let mut latencies = Histogram::<u64>::new(3).expect("three digits");
+    let mut latencies = histogram();
     let mut errors = 0;
     for (observed, failed) in results {
         latencies.add(observed).expect("the same bounds");
@@ -64,6 +64,11 @@ pub fn run(target: &Target, shape: Shape, count: usize, connections: usize) -> M
         cpu_us: (cpu_seconds(&target.pids) - cpu_before) * 1e6 / answered as f64,
         errors,
     }
+}
+
+/// Microseconds up to a minute, three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000, 3).expect("sound bounds")
 }
 
 /// The median of each figure.
@@ -109,7 +114,7 @@ async fn connection(
     shape: Shape,
     count: usize,
 ) -> (Histogram<u64>, usize) {
-    let mut latencies = Histogram::<u64>::new(3).expect("three digits");
+    let mut latencies = histogram();
     let mut errors = 0;
     let Ok(mut socket) = TcpStream::connect(address).await else {
         return (latencies, count);

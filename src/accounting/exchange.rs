@@ -214,6 +214,11 @@ impl Exchange {
         self.record.attempts.len() + usize::from(self.current.is_some())
     }
 
+    /// Notes the time spent in the proxy itself so far; what follows may be waiting for others.
+    pub fn mark_overhead(&mut self) {
+        self.record.overhead_us = micros(self.started.elapsed());
+    }
+
     /// Opens an attempt. An attempt that is still open is closed as cancelled first.
     pub fn begin_attempt(&mut self, attempt: OpenAttempt) {
         self.close_attempt(&ABANDONED);

@@ -75,7 +75,7 @@ pub struct Evidence {
     pub logits: TaskVector,
     /// The complexity's logit, without the task's base.
     pub complexity: f32,
-    /// What fired; at most [`MAX_HITS`].
+    /// What fired; at most `MAX_HITS`.
     pub hits: SmallVec<[Hit; 24]>,
 }
 

@@ -1,7 +1,7 @@
 //! `routes.yaml` as types: every key with its meaning and unit. These comments are the JSON Schema's
 //! descriptions and the reference in `docs/configuration.md`, so they speak to whoever edits the file.
 //!
-//! Only the shape is here. What the values mean together is judged in [`super::compile`].
+//! Only the shape is here. What the values mean together is judged in `config::compile`.
 
 mod limits;
 mod models;
