@@ -6,8 +6,10 @@
 //! otherwise we would judge one value and an upstream might obey another.
 
 use bytes::Bytes;
-use jiter::{JiterError, LinePosition, Peek};
+use jiter::Peek;
 
+use super::fault::Fault;
+use super::members::{Known, boolean, count, text};
 use super::messages;
 use crate::error::{ErrorKind, ProxyError};
 use crate::types::{
@@ -86,132 +88,6 @@ fn read(endpoint: Endpoint, body: &[u8]) -> Result<Call, Fault> {
     walk.object(|walk, member| draft.member(walk, &member))?;
     walk.finish()?;
     draft.finish()
-}
-
-/// Why a body cannot be decoded.
-pub(super) enum Fault {
-    /// It is not JSON.
-    Json(JiterError),
-    /// A member is wrong.
-    Field(Box<Refusal>),
-}
-
-/// A member that is wrong, and how.
-pub(super) struct Refusal {
-    param: String,
-    message: String,
-}
-
-impl From<JiterError> for Fault {
-    fn from(error: JiterError) -> Self {
-        Self::Json(error)
-    }
-}
-
-impl Fault {
-    pub(super) fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
-        let (param, message) = (param.into(), message.into());
-        Self::Field(Box::new(Refusal { param, message }))
-    }
-
-    /// `param` has a value of the wrong type.
-    pub(super) fn wrong_type(param: &str, allowed: &str, found: Peek) -> Self {
-        Self::field(
-            param,
-            format!("`{param}` must be {allowed}, not {}", kind_of(found)),
-        )
-    }
-
-    pub(super) fn missing(param: &str, allowed: &str) -> Self {
-        Self::field(param, format!("`{param}` is missing; it must be {allowed}"))
-    }
-
-    pub(super) fn twice(param: &str) -> Self {
-        Self::field(
-            param,
-            format!("`{param}` stands more than once; it is allowed once"),
-        )
-    }
-
-    fn into_error(self, body: &[u8]) -> ProxyError {
-        match self {
-            Self::Json(error) => {
-                let at = LinePosition::find(body, error.index);
-                let message = format!("the body is not valid JSON: {} at {at}", error.error_type);
-                ProxyError::invalid("", message)
-            }
-            Self::Field(refusal) => ProxyError::invalid(refusal.param, refusal.message),
-        }
-    }
-}
-
-/// The top-level members that we read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Model,
-    Messages,
-    Prompt,
-    Suffix,
-    Input,
-    Stream,
-    StreamOptions,
-    N,
-    BestOf,
-    MaxTokens,
-    MaxCompletionTokens,
-    Tools,
-    Functions,
-    ResponseFormat,
-    Modalities,
-    Audio,
-    User,
-    SafetyIdentifier,
-    Metadata,
-    PromptCacheKey,
-}
-
-impl Known {
-    fn of(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"model" => Self::Model,
-            b"messages" => Self::Messages,
-            b"prompt" => Self::Prompt,
-            b"suffix" => Self::Suffix,
-            b"input" => Self::Input,
-            b"stream" => Self::Stream,
-            b"stream_options" => Self::StreamOptions,
-            b"n" => Self::N,
-            b"best_of" => Self::BestOf,
-            b"max_tokens" => Self::MaxTokens,
-            b"max_completion_tokens" => Self::MaxCompletionTokens,
-            b"tools" => Self::Tools,
-            b"functions" => Self::Functions,
-            b"response_format" => Self::ResponseFormat,
-            b"modalities" => Self::Modalities,
-            b"audio" => Self::Audio,
-            b"user" => Self::User,
-            b"safety_identifier" => Self::SafetyIdentifier,
-            b"metadata" => Self::Metadata,
-            b"prompt_cache_key" => Self::PromptCacheKey,
-            _ => return None,
-        })
-    }
-
-    /// A member that some JSON readers (Go's, for one) take for a known one because they ignore
-    /// case, and also fold the long s and the Kelvin sign.
-    fn lookalike(name: &[u8]) -> Option<String> {
-        if !name
-            .iter()
-            .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
-        {
-            return None;
-        }
-        let folded = String::from_utf8_lossy(name)
-            .replace('\u{17f}', "s")
-            .replace('\u{212a}', "k")
-            .to_ascii_lowercase();
-        Self::of(folded.as_bytes()).map(|_| folded)
-    }
 }
 
 /// A call that is being read.
@@ -567,49 +443,6 @@ impl Draft {
 }
 
 const MODEL_ALLOWED: &str = "the name of a model (such as \"auto\")";
-
-/// A boolean or null.
-fn boolean(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<bool>, Fault> {
-    match peek {
-        Peek::True | Peek::False => Ok(Some(walk.boolean(peek)?)),
-        Peek::Null => Ok(walk.skip(peek).map(|()| None)?),
-        _ => Err(Fault::wrong_type(param, "true, false or null", peek)),
-    }
-}
-
-/// A whole number that is not negative, or null.
-fn count(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<u64>, Fault> {
-    const ALLOWED: &str = "a whole number, 0 or more, or null";
-    if peek == Peek::Null {
-        return Ok(walk.skip(peek).map(|()| None)?);
-    }
-    if !peek.is_num() {
-        return Err(Fault::wrong_type(param, ALLOWED, peek));
-    }
-    match walk.count(peek)? {
-        Some(number) => Ok(Some(number)),
-        None => Err(Fault::field(param, format!("`{param}` must be {ALLOWED}"))),
-    }
-}
-
-/// A string or null; at most `max_bytes` of it, cut between characters. Empty counts as absent.
-fn text(
-    walk: &mut Walk<'_>,
-    param: &str,
-    peek: Peek,
-    max_bytes: usize,
-) -> Result<Option<String>, Fault> {
-    match peek {
-        Peek::Null => Ok(walk.skip(peek).map(|()| None)?),
-        Peek::String => {
-            let inside = walk.string()?;
-            let text = walk.text(inside);
-            let end = text.floor_char_boundary(max_bytes);
-            Ok((end > 0).then(|| text[..end].to_owned()))
-        }
-        _ => Err(Fault::wrong_type(param, "a string or null", peek)),
-    }
-}
 
 #[cfg(test)]
 #[path = "decode_tests.rs"]

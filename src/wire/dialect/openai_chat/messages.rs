@@ -6,7 +6,7 @@
 use jiter::Peek;
 use smallvec::SmallVec;
 
-use super::decode::Fault;
+use super::fault::Fault;
 use crate::types::{Needs, Part, Role, Turn};
 use crate::wire::json_walk::Walk;
 

@@ -8,6 +8,8 @@ pub mod convert;
 pub mod decode;
 pub mod encode;
 pub mod errors;
+mod fault;
+mod members;
 mod messages;
 pub mod models;
 pub mod response;
