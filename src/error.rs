@@ -25,6 +25,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The body is larger than the cap.
     RequestTooLarge,
+    /// The head is larger than the cap.
+    HeadersTooLarge,
     /// The request waited too long for its own head or body.
     RequestTimeout,
     /// A rate or concurrency limit.
@@ -110,6 +112,13 @@ impl ErrorKind {
                 S::METHOD_NOT_ALLOWED,
                 INVALID,
                 "method_not_allowed",
+                Outcome::Invalid,
+                false,
+            ),
+            Self::HeadersTooLarge => row(
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                INVALID,
+                "headers_too_large",
                 Outcome::Invalid,
                 false,
             ),

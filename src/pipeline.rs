@@ -43,7 +43,8 @@ pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<R
     let started = Instant::now();
     let request_id = RequestId::generate();
     let active = gw.active.load_full();
-    match ingress::route(request.method(), request.uri().path()) {
+    let head = ingress::check_head(request.headers());
+    match head.and_then(|()| ingress::route(request.method(), request.uri().path())) {
         Ok(ingress::Route::Generate(endpoint)) => {
             generate(gw, &active, request, endpoint, started, request_id).await
         }

@@ -5,8 +5,10 @@
 
 mod body;
 mod directives;
+mod head;
 mod route;
 
 pub use body::{collect, read_body};
 pub use directives::directives;
+pub use head::check_head;
 pub use route::{Route, allow, route};

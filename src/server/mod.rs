@@ -27,10 +27,11 @@ pub use tls::{TlsError, TlsIdentity};
 
 use stall::StallGuard;
 
-/// OpenAI asks clients to keep all request headers below 64 KiB; more than that is an attack.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Envoy's default; hyper answers 431 beyond it.
-const MAX_HEADERS: usize = 100;
+/// Where hyper gives up on a head and answers 431 without a body: twice what `ingress` takes, so that
+/// an honest mistake gets an error object and only an attack meets this.
+const MAX_HEADER_BYTES: usize = 128 * 1024;
+/// Likewise for the count of headers.
+const MAX_HEADERS: usize = 200;
 /// Envoy's advice for the edge.
 const HTTP2_MAX_STREAMS: u32 = 200;
 /// One stalled reader must not hold its neighbours' window.

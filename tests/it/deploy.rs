@@ -322,6 +322,7 @@ fn all_kinds() -> Vec<ErrorKind> {
         K::NotFound,
         K::MethodNotAllowed,
         K::RequestTooLarge,
+        K::HeadersTooLarge,
         K::RequestTimeout,
         K::RateLimitExceeded,
         K::BudgetExceeded,
@@ -341,6 +342,7 @@ fn all_kinds() -> Vec<ErrorKind> {
             | K::NotFound
             | K::MethodNotAllowed
             | K::RequestTooLarge
+            | K::HeadersTooLarge
             | K::RequestTimeout
             | K::RateLimitExceeded
             | K::BudgetExceeded
