@@ -151,9 +151,7 @@ where
             }
             match self.source.as_mut().poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => self.push(frame),
-                Poll::Ready(Some(Err(error))) => {
-                    self.broken(&format!("the upstream's stream broke off: {error}"));
-                }
+                Poll::Ready(Some(Err(error))) => self.source_broke(&error),
                 Poll::Ready(None) => self.source_finished(),
                 Poll::Pending => {
                     if !self.poll_interruptions(context) {
@@ -238,6 +236,8 @@ where
                 self.close(Outcome::StreamBroken, Verdict::Failure);
                 self.ready.push_back(event.raw);
             }
+            // Torn in the middle by the end of the body.
+            EventKind::Malformed if !event.terminated => {}
             EventKind::Content { .. }
             | EventKind::Comment
             | EventKind::Other
@@ -290,7 +290,7 @@ where
         if self.exchange.is_none() {
             return;
         }
-        if let Some(event) = self.framer.finish() {
+        if let Some(event) = self.framer.finish().map(with_blank_line) {
             self.take(event);
         }
         if self.exchange.is_none() {
@@ -301,6 +301,16 @@ where
             self.complete(None);
         } else {
             self.broken("the upstream's stream ended in the middle of the answer");
+        }
+    }
+
+    /// The connection broke. An answer that had said why it ended is whole all the same.
+    fn source_broke(&mut self, error: &B::Error) {
+        if self.exchange.is_some() && self.tap.facts().complete() {
+            self.source_ended = true;
+            self.complete(None);
+        } else {
+            self.broken(&format!("the upstream's stream broke off: {error}"));
         }
     }
 
@@ -392,6 +402,24 @@ where
         }
         recorder.events.extend_from_slice(&event.raw);
     }
+}
+
+/// Gives an event that the upstream left without its blank line one, or what stands after it would
+/// become part of it.
+fn with_blank_line(event: SseEvent) -> SseEvent {
+    if event.terminated {
+        return event;
+    }
+    // A line feed after a lone carriage return belongs to it.
+    let missing: &[u8] = if event.raw.ends_with(b"\n") {
+        b"\n"
+    } else {
+        b"\n\n"
+    };
+    let raw = Bytes::from([&event.raw[..], missing].concat());
+    let mut event = SseEvent::new(raw);
+    event.terminated = false;
+    event
 }
 
 impl<B> Body for StreamBody<B>

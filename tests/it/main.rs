@@ -18,4 +18,5 @@
 mod deploy;
 mod harness;
 mod money;
+mod streams;
 mod tidy;
