@@ -18,5 +18,7 @@
 mod deploy;
 mod harness;
 mod money;
+mod outages;
+mod saves;
 mod streams;
 mod tidy;
