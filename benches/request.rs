@@ -8,12 +8,15 @@
     reason = "a bench fails loudly and prints its figures"
 )]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use divan::{Bencher, black_box};
 use tollgate::bootstrap::{self, Options};
 use tollgate::classify::Classifier;
+use tollgate::cli::serve::{Running, bind};
 use tollgate::clock::Clock;
 use tollgate::config;
 use tollgate::gateway::Gateway;
@@ -100,4 +103,72 @@ fn plan_and_explain(bencher: Bencher) {
             Directives::default(),
         )
     });
+}
+
+/// One request over loopback with everything in this process: server, pipeline, a simulated provider
+/// that answers at once, the ledger in memory.
+#[divan::bench]
+fn whole_request(bencher: Bencher) {
+    const YAML: &str = "
+version: 1
+state: { store: memory }
+providers: { sim: { dialect: openai_chat, simulated: { seed: 1, latency_ms: 0, latency_sigma: 0, output_tokens: 40 } } }
+models: { small: { provider: sim, price: { input: 0.15, output: 0.60 }, tier: standard, quality: 0.6 } }
+matrix: { default: { simple: [small], complex: [small], critical: [small] } }
+cache: { exact: { ttl_seconds: 0 } }
+";
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let address = runtime.block_on(async {
+        let snapshot = config::load(YAML, "bench", &|_| None, 0).expect("a sound configuration");
+        let options = Options {
+            clock: Clock::system(),
+            seed: 1,
+        };
+        let gateway = bootstrap::gateway(snapshot, options).expect("a gateway");
+        let (data, admin) = (
+            bind("127.0.0.1:0").expect("a port"),
+            bind("127.0.0.1:0").expect("a port"),
+        );
+        let address = data.local_addr().expect("bound");
+        // Serves until the process ends.
+        std::mem::forget(Running::start(gateway, data, admin, None).expect("it serves"));
+        address
+    });
+    let body = body();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = [head.as_bytes(), &body].concat();
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_nodelay(true).expect("a TCP socket");
+    let mut buffer = vec![0; 64 * 1024];
+    bencher.bench_local(|| exchange(&mut socket, &request, &mut buffer));
+}
+
+/// Sends a request and reads its whole answer.
+fn exchange(socket: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> usize {
+    socket.write_all(request).expect("it takes requests");
+    let mut filled = 0;
+    loop {
+        filled += socket.read(&mut buffer[filled..]).expect("it answers");
+        let Some(head) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&buffer[..head]);
+        let length = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length
+            .and_then(|value| value.parse().ok())
+            .expect("a length");
+        if filled >= head + 4 + length {
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            return filled;
+        }
+    }
 }
