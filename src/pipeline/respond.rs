@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -275,13 +276,18 @@ pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<Re
     error_response(error, headers)
 }
 
+/// `retry-after` where nobody knows when trying again will help: the least that the header can say.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
+
 fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyBody> {
     let row = error.presentation();
-    if let Some(after) = error.retry_after {
+    let should_retry = error.should_retry.unwrap_or(row.retryable);
+    // Whoever is told to come back is told when.
+    let soon = should_retry.then_some(UNKNOWN_WAIT);
+    if let Some(after) = error.retry_after.or(soon) {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
-    let should_retry = error.should_retry.unwrap_or(row.retryable);
     headers.insert(
         SHOULD_RETRY,
         HeaderValue::from_static(if should_retry { "true" } else { "false" }),
