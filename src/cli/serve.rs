@@ -325,7 +325,7 @@ impl Running {
         tracing::info!("draining");
         bootstrap::begin_drain(&self.gateway);
         // The sender lives in the serving task; its end counts as done.
-        let _served = self.data_done.wait_for(|done| *done).await;
+        let _served = self.data_done.wait_for(|done| *done).await.is_ok();
         self.gateway.tasks.close();
         self.gateway.tasks.wait().await;
         if let Err(error) = self.gateway.ledger.flush().await {

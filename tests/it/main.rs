@@ -16,6 +16,7 @@
 )]
 
 mod deploy;
+mod door;
 mod harness;
 mod money;
 mod outages;
