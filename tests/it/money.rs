@@ -346,3 +346,29 @@ async fn an_exhausted_budget_downgrades_routed_requests_and_refuses_pinned_ones(
     );
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_ledger_is() {
+    let upstream = Upstream::plain("ok").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!(
+        "store: \"sqlite:{}\"",
+        folder.path().join("ledger.db").display()
+    );
+    let more = "budgets: [ { name: month, match: { team: default }, limit_usd: 10, period: month, timezone: UTC } ]";
+    let yaml = two_models(&upstream.base_url(), more).replace("store: memory", &store);
+    let before = Proxy::start(&yaml).await;
+    let reply = before.client().chat(&chat("large", "hello")).await;
+    assert_eq!(reply.status, 200);
+    let spent = before.gateway.budgets.view()[0].spent;
+    assert!(spent.is_positive());
+    before.stop().await;
+
+    let after = Proxy::start(&yaml).await;
+    assert_eq!(after.gateway.budgets.view()[0].spent, spent);
+    let record = after.record(&reply.request_id()).await;
+    assert_eq!(record.cost, spent);
+    after.client().chat(&chat("large", "hello")).await;
+    assert_eq!(after.gateway.budgets.view()[0].spent, spent + spent);
+    after.stop().await;
+}
