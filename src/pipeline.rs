@@ -123,7 +123,17 @@ async fn run(
     let mut rng = StdRng::seed_from_u64(planning::seed_of(gw.seed, &exchange.record.request_id));
     let plan = planning::decide(gw, active, &question, &mut rng);
     planning::record(gw, &mut exchange.record, &plan);
-    planning::ensure_candidates(gw, active, &question, &plan)?;
+    let stranded = Stranded {
+        gw,
+        active,
+        caller: &caller,
+        call: &call,
+        features: &features,
+        plan: &plan,
+    };
+    if let Err(error) = planning::ensure_candidates(gw, active, &question, &plan) {
+        return last_resort::without_candidates(&stranded, error, exchange, fill);
+    }
     exchange.set_baseline(snapshot.baseline.map(|index| snapshot.models[index].price));
 
     let execution = Execution {
@@ -149,17 +159,7 @@ async fn run(
             let deadline = execution.deadline;
             Ok(Answer::upstream(reply, call, caller, fill, deadline))
         }
-        Err(spent) => {
-            let stranded = Stranded {
-                gw,
-                active,
-                caller: &caller,
-                call: &call,
-                features: &features,
-                plan: &plan,
-            };
-            last_resort::answer(&stranded, spent, exchange, fill)
-        }
+        Err(spent) => last_resort::answer(&stranded, spent, exchange, fill),
     }
 }
 

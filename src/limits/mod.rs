@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::config::Snapshot;
 use crate::config::snapshot::{Model, Provider};
 use crate::error::ProxyError;
-use crate::runtime::limiter::{LimitParams, Limiters, Permit, RateStanding, Scope};
+use crate::runtime::limiter::{LimitKind, LimitParams, Limiters, Permit, RateStanding, Scope};
 use crate::types::{Caller, KeyId};
 
 pub use self::attempt::{AttemptRequest, reserve_attempt, why_unaffordable};
@@ -78,6 +78,31 @@ pub fn would_admit(limiters: &Limiters, model: &Model, provider: &Provider) -> b
     scopes
         .iter()
         .all(|(scope, limits)| limiters.would_admit(scope, limits, now))
+}
+
+/// What keeps provider and model from taking an attempt now, the longest wait first: how long that
+/// lasts, and whether the upstream itself asked for it. `None` when they would take one.
+pub fn obstacle(limiters: &Limiters, model: &Model, provider: &Provider) -> Option<Obstacle> {
+    let now = Instant::now();
+    let scopes = upstream_scopes(model, provider);
+    let refused = scopes
+        .iter()
+        .filter_map(|(scope, limits)| limiters.would_refuse(scope, limits, now));
+    refused
+        .max_by_key(|limited| limited.retry_after.unwrap_or(Duration::MAX))
+        .map(|limited| Obstacle {
+            wait: limited.retry_after,
+            by_upstream: limited.kind == LimitKind::Upstream,
+        })
+}
+
+/// Why a model takes no attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Obstacle {
+    /// How long it lasts; `None` when waiting does not help.
+    pub wait: Option<Duration>,
+    /// True when the provider's own refusals are the reason, not our limits.
+    pub by_upstream: bool,
 }
 
 /// Learns a provider's own rate limit from its 429: until `retry_after` has passed (at most

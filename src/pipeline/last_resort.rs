@@ -10,6 +10,7 @@ use crate::resilience::Spent;
 use crate::types::{AttemptFailure, CacheOutcome, Call, Caller, Features, Outcome, Plan, Reason};
 
 use super::cached::{self, Fill};
+use super::planning;
 use super::respond::Answer;
 
 /// What a last resort has to go by.
@@ -32,43 +33,71 @@ pub(super) fn answer(
     exchange: &mut Exchange,
     fill: Fill,
 ) -> Result<Answer, ProxyError> {
+    let upstream_is_down = spent
+        .failure
+        .as_ref()
+        .is_none_or(|failure| failure.refusal.is_none());
+    if upstream_is_down && !is_our_refusal(&spent) {
+        if let Some(answer) = stand_in(stranded, exchange, fill) {
+            return Ok(answer);
+        }
+    } else {
+        fill.give_up();
+    }
+    Err(error_of(stranded, spent))
+}
+
+/// What stands in when nothing could be tried at all, because every breaker is open or no upstream
+/// wants to be asked.
+///
+/// # Errors
+/// `error`, when nothing does or upstreams are not the reason.
+pub(super) fn without_candidates(
+    stranded: &Stranded<'_>,
+    error: ProxyError,
+    exchange: &mut Exchange,
+    fill: Fill,
+) -> Result<Answer, ProxyError> {
+    let about_upstreams = matches!(
+        error.kind,
+        ErrorKind::NoCandidateAvailable | ErrorKind::RateLimitExceeded
+    );
+    if about_upstreams && planning::upstreams_are_down(stranded.gw, stranded.active, stranded.plan)
+    {
+        return stand_in(stranded, exchange, fill).ok_or(error);
+    }
+    fill.give_up();
+    Err(error)
+}
+
+/// A stale answer, or a rule's.
+fn stand_in(stranded: &Stranded<'_>, exchange: &mut Exchange, fill: Fill) -> Option<Answer> {
     let Stranded {
+        gw,
         active,
         caller,
         call,
         ..
     } = stranded;
-    let upstream_is_down = spent
-        .failure
-        .as_ref()
-        .is_none_or(|failure| failure.refusal.is_none());
-    let fallback = &active.snapshot.resilience.fallback;
     let key = fill.key().copied();
     fill.give_up();
-    if upstream_is_down && !is_our_refusal(&spent) {
-        if fallback.stale_if_error
-            && let Some(key) = key
-            && let Some(found) = stranded
-                .gw
-                .cache
-                .stale(&key, active.snapshot.cache.exact_ttl)
-            && let Some(answer) = cached::replay(
-                active,
-                caller,
-                call,
-                &mut exchange.record,
-                &found,
-                CacheOutcome::HitStale,
-            )
-        {
-            stranded.gw.metrics.cache_looked_up("exact", "stale");
-            return Ok(answer);
-        }
-        if let Some(answer) = by_rule(stranded, exchange) {
-            return Ok(answer);
-        }
+    let fallback = &active.snapshot.resilience.fallback;
+    if fallback.stale_if_error
+        && let Some(key) = key
+        && let Some(found) = gw.cache.stale(&key, active.snapshot.cache.exact_ttl)
+        && let Some(answer) = cached::replay(
+            active,
+            caller,
+            call,
+            &mut exchange.record,
+            &found,
+            CacheOutcome::HitStale,
+        )
+    {
+        gw.metrics.cache_looked_up("exact", "stale");
+        return Some(answer);
     }
-    Err(error_of(stranded, spent))
+    by_rule(stranded, exchange)
 }
 
 /// True when only our own limits or budgets stood in the way: then nothing is "down".

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::classify::{self, Cell};
-use crate::error::ProxyError;
+use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
-use crate::limits;
+use crate::limits::{self, Obstacle};
 use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as explaining};
 use crate::runtime::budgets::{Affordance, Payer};
 use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
@@ -218,7 +218,52 @@ pub(super) fn ensure_candidates(
             return Err(error);
         }
     }
-    Err(policy::refusal(plan, question.call))
+    let error = policy::refusal(plan, question.call);
+    let passes = matches!(
+        error.kind,
+        ErrorKind::NoCandidateAvailable | ErrorKind::RateLimitExceeded
+    );
+    let soonest = obstacles(gw, active, plan).filter_map(|it| it.wait).min();
+    match soonest.filter(|_| passes) {
+        Some(wait) => Err(error.with_retry_after(wait)),
+        None => Err(error),
+    }
+}
+
+/// True when upstreams that fail, or that do not want to be asked, are among the reasons why nothing
+/// can be tried: then an old answer is better than none.
+pub(super) fn upstreams_are_down(gw: &Gateway, active: &Active, plan: &Plan) -> bool {
+    obstacles(gw, active, plan).any(|it| it.by_upstream)
+}
+
+/// What keeps the excluded models from being tried and will pass.
+fn obstacles<'a>(
+    gw: &'a Gateway,
+    active: &'a Active,
+    plan: &'a Plan,
+) -> impl Iterator<Item = Obstacle> + 'a {
+    let snapshot = &active.snapshot;
+    let now = Instant::now();
+    plan.excluded.iter().filter_map(move |left| {
+        let index = *snapshot.model_index.get(&left.model)?;
+        let model = &snapshot.models[index];
+        match left.by {
+            Exclusion::BreakerOpen => {
+                let states = active.bound[index].iter();
+                let until = states
+                    .filter_map(|state| state.breaker.would_pass(now).err())
+                    .min();
+                Some(Obstacle {
+                    wait: until.map(|until| until.saturating_duration_since(now)),
+                    by_upstream: true,
+                })
+            }
+            Exclusion::RateLimited => {
+                limits::obstacle(&gw.limiters, model, &snapshot.providers[model.provider])
+            }
+            _ => None,
+        }
+    })
 }
 
 /// Notes on which model a session is.

@@ -126,6 +126,7 @@ pub async fn execute<A: Attempts>(
             model,
             others_left,
             tries: 0,
+            tried: smallvec::SmallVec::new(),
         };
         match run.go(rng, attempts, &mut spent).await {
             Step::Answered(reply) => return Ok(reply),
@@ -164,6 +165,8 @@ struct CandidateRun<'a> {
     model: &'a Model,
     others_left: bool,
     tries: u32,
+    /// The deployments that were tried already: another one may do better.
+    tried: smallvec::SmallVec<[usize; 4]>,
 }
 
 impl CandidateRun<'_> {
@@ -187,6 +190,7 @@ impl CandidateRun<'_> {
                 };
             };
             self.tries += 1;
+            self.tried.push(deployment);
             let state = &self.execution.bound[self.candidate.index][deployment];
             let attempt = Try {
                 candidate: self.candidate,
@@ -232,7 +236,8 @@ impl CandidateRun<'_> {
             && (regions.is_empty() || region.is_some_and(|region| regions.contains(region)))
     }
 
-    /// The deployment with the fewest outstanding attempts for its weight whose breaker lets us pass.
+    /// A deployment whose breaker lets us pass: one that was not tried yet if there is one, of those
+    /// the one with the fewest outstanding attempts for its weight.
     fn pick(&self, rng: &mut StdRng, spent: &mut Spent) -> Option<(usize, BreakerPass)> {
         let states = &self.execution.bound[self.candidate.index];
         let params = &self.execution.snapshot.resilience.breaker;
@@ -247,7 +252,11 @@ impl CandidateRun<'_> {
         if order.len() > 1 {
             let by = rng.random_range(0..order.len());
             order.rotate_left(by);
-            order.sort_by(|&a, &b| load(a).total_cmp(&load(b)));
+            let tried = |index: usize| self.tried.iter().filter(|&&it| it == index).count();
+            order.sort_by(|&a, &b| {
+                let by_load = load(a).total_cmp(&load(b));
+                tried(a).cmp(&tried(b)).then(by_load)
+            });
         }
         for index in order {
             let breaker: &Arc<Breaker> = &states[index].breaker;

@@ -173,6 +173,29 @@ impl Limiters {
         tokens_left && refusal(scope, params, cell, &mut rates, now, self.ticks(now)).is_none()
     }
 
+    /// Why the scope would not admit a request now; for saying when to come again. Takes nothing.
+    pub fn would_refuse(
+        &self,
+        scope: &Scope,
+        params: &LimitParams,
+        now: Instant,
+    ) -> Option<Limited> {
+        let known = self.cells.read().get(scope).cloned();
+        let cell = known.unwrap_or_default();
+        let mut rates = cell.rates.lock();
+        refusal(scope, params, &cell, &mut rates, now, self.ticks(now)).or_else(|| {
+            let rate = params.token_rate()?;
+            let wait = rates.tokens.wait_for(1, rate, now)?;
+            Some(Limited {
+                scope: scope.clone(),
+                kind: LimitKind::Tokens,
+                limit: rate.per_minute,
+                asked: 1,
+                retry_after: wait.time(),
+            })
+        })
+    }
+
     /// Notes that an upstream does not want to be asked before `until` (its 429 or `retry-after`).
     /// The later of two such notes holds.
     pub fn penalize(&self, scope: &Scope, until: Instant) {

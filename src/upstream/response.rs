@@ -286,6 +286,9 @@ pub fn refused(
 /// What an error body says, as far as routing needs it.
 #[derive(Debug, Default)]
 struct ErrorFacts {
+    /// The body is JSON at all: an API speaks, not something in front of it.
+    is_json: bool,
+    /// It is an error object of OpenAI's form.
     is_object: bool,
     code: String,
     kind: String,
@@ -304,6 +307,7 @@ impl ErrorFacts {
             _ => String::new(),
         };
         Self {
+            is_json: value.is_object(),
             is_object: error.is_object(),
             code: text("code"),
             kind: text("type"),
@@ -375,6 +379,10 @@ fn kind_of(status: StatusCode, error: &ErrorFacts) -> AttemptFailure {
         408 | 409 | 425 | 500..=599 => {
             let message = format!("the provider answered {}", status.as_u16());
             of(Outcome::UpstreamError, Next::Retry, &message)
+        }
+        400..=499 if !error.is_json => {
+            let message = format!("the provider answered {} and no error", status.as_u16());
+            of(Outcome::UpstreamError, Next::Fallback, &message)
         }
         400..=499 => of(
             Outcome::Invalid,
