@@ -21,5 +21,6 @@ mod harness;
 mod money;
 mod outages;
 mod saves;
+mod resilience;
 mod streams;
 mod tidy;

@@ -578,7 +578,7 @@ async fn a_client_that_leaves_cancels_the_upstream_and_is_billed_an_estimate() {
     assert_eq!(source, UsageSource::Estimated);
     assert!(input > 0 && output > 0);
     assert_eq!(record.estimated_cost, record.cost);
-    assert_eq!(proxy.metric("tollgate_in_flight_requests", &[]), 0.0);
+    assert!(proxy.metric("tollgate_in_flight_requests", &[]) < 0.5);
     proxy.stop().await;
 }
 
