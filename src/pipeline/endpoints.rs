@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::ingress::{self, Route};
 use crate::policy::explain;
+use crate::types::caller::wildcard_matches;
 use crate::types::{Caller, RequestId, RequestRecord};
 use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
 use crate::{auth, learn, limits};
@@ -51,9 +52,24 @@ fn list_models(active: &Active, headers: &HeaderMap) -> Result<Bytes, ProxyError
 
 fn one_model(active: &Active, headers: &HeaderMap, id: &str) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
+    let snapshot = &active.snapshot;
+    let aliased = |id: &&str| {
+        snapshot
+            .aliases
+            .iter()
+            .any(|alias| wildcard_matches(&alias.pattern, id))
+    };
     let found = entries(active, &caller)
         .into_iter()
-        .find(|entry| entry.id == id);
+        .find(|entry| entry.id == id)
+        // An app that looks up the name it has always used must find it, as chat does.
+        .or_else(|| {
+            Some(id).filter(aliased).map(|id| ModelEntry {
+                id,
+                created: u64::try_from(snapshot.loaded_at_ms / 1000).unwrap_or(0),
+                owned_by: "tollgate",
+            })
+        });
     found.map(models::one).ok_or_else(|| {
         let mut error = ProxyError::new(
             ErrorKind::ModelNotFound,

@@ -216,3 +216,27 @@ async fn credentials_and_connection_headers_of_the_client_stay_here() {
     }
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_model_is_found_by_every_name_that_chat_takes() {
+    let upstream = Upstream::plain("ok").await;
+    let proxy = Proxy::start(&two_models(
+        &upstream.base_url(),
+        "aliases: { \"gpt-4*\": auto }",
+    ))
+    .await;
+    let client = proxy.client();
+    for name in ["auto", "small", "gpt-4o"] {
+        assert_eq!(client.chat(&chat(name, "hello")).await.status, 200);
+        let found = client.get(&format!("/v1/models/{name}")).await;
+        assert_eq!(
+            (found.status, found.json()["id"].as_str()),
+            (200, Some(name))
+        );
+    }
+    assert_eq!(
+        client.get("/v1/models/gpt-5").await.json()["error"]["code"],
+        "model_not_found"
+    );
+    proxy.stop().await;
+}

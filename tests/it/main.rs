@@ -20,7 +20,7 @@ mod door;
 mod harness;
 mod money;
 mod outages;
-mod saves;
 mod resilience;
+mod saves;
 mod streams;
 mod tidy;
