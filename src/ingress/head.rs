@@ -55,7 +55,7 @@ mod tests {
         check(&headers, None);
         headers.insert(
             "x-large",
-            HeaderValue::from_bytes(&[b'a'; 65 * 1024]).expect("a value"),
+            HeaderValue::from_bytes(&vec![b'a'; 65 * 1024]).expect("a value"),
         );
         check(&headers, Some("x-large"));
         let mut headers = HeaderMap::new();

@@ -120,7 +120,9 @@ async fn a_model_that_is_down_is_left_alone_probed_once_and_taken_back() {
     )
     .await;
     answered_by(&proxy, &ask(&client).await, "small", &[Outcome::Ok]).await;
-    assert!(proxy.metric("tollgate_upstream_attempts_total", &[]) as usize == upstream.calls());
+    let calls = f64::from(u32::try_from(upstream.calls()).expect("a small count"));
+    let counted = proxy.metric("tollgate_upstream_attempts_total", &[]);
+    assert!((counted - calls).abs() < 0.5, "{counted} against {calls}");
     proxy.stop().await;
 }
 
