@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -40,15 +41,30 @@ pub use respond::{ReplyBody, on_panic};
 
 /// Serves one request of the data listener.
 pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<ReplyBody> {
+    let active = gw.active.load_full();
+    let (head, mut body) = request.into_parts();
+    // A client that waits for permission to send its body is not given it by reading on.
+    let asks_first = head.headers.contains_key(http::header::EXPECT);
+    let response = dispatch(gw, &active, Request::from_parts(head, &mut body)).await;
+    if !body.is_end_stream() && !asks_first {
+        ingress::discard(body, active.snapshot.server.max_body_bytes).await;
+    }
+    response
+}
+
+async fn dispatch(
+    gw: &Arc<Gateway>,
+    active: &Arc<Active>,
+    request: Request<&mut Incoming>,
+) -> Response<ReplyBody> {
     let started = Instant::now();
     let request_id = RequestId::generate();
-    let active = gw.active.load_full();
     let head = ingress::check_head(request.headers());
     match head.and_then(|()| ingress::route(request.method(), request.uri().path())) {
         Ok(ingress::Route::Generate(endpoint)) => {
-            generate(gw, &active, request, endpoint, started, request_id).await
+            generate(gw, active, request, endpoint, started, request_id).await
         }
-        Ok(route) => endpoints::serve(gw, &active, request, route, &request_id).await,
+        Ok(route) => endpoints::serve(gw, active, request, route, &request_id).await,
         Err(error) => respond::misdirected(&error, request.uri().path(), &request_id),
     }
 }
@@ -57,7 +73,7 @@ pub async fn handle(gw: &Arc<Gateway>, request: Request<Incoming>) -> Response<R
 async fn generate(
     gw: &Arc<Gateway>,
     active: &Arc<Active>,
-    request: Request<Incoming>,
+    request: Request<&mut Incoming>,
     endpoint: Endpoint,
     started: Instant,
     request_id: RequestId,
@@ -75,7 +91,7 @@ async fn generate(
 async fn run(
     gw: &Arc<Gateway>,
     active: &Arc<Active>,
-    request: Request<Incoming>,
+    request: Request<&mut Incoming>,
     endpoint: Endpoint,
     exchange: &mut Exchange,
 ) -> Result<Answer, ProxyError> {
@@ -167,7 +183,7 @@ async fn run(
 async fn read_body(
     active: &Active,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Bytes, ProxyError> {
     let server = &active.snapshot.server;
     ingress::collect(

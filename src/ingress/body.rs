@@ -7,13 +7,18 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use crate::config::snapshot::ServerParams;
 use crate::error::{ErrorKind, ProxyError};
 
 /// How much is set aside on the word of `content-length` alone.
 const MAX_TRUSTED_BYTES: usize = 64 * 1024;
+/// An unwanted body is read for this long at most; at ten megabytes per second a body at the
+/// default cap is through in three seconds.
+const DISCARD_TIME: Duration = Duration::from_secs(3);
+/// How many times the cap an unwanted body may have before the connection is given up.
+const DISCARD_FACTOR: usize = 4;
 
 /// Collects `body` under the server's cap and time-out; see [`collect`].
 ///
@@ -63,6 +68,31 @@ where
             let message = "the body did not arrive in time; send it without pauses";
             Err(ProxyError::new(ErrorKind::RequestTimeout, message))
         })
+}
+
+/// Reads on and forgets, for an answer that comes before its request has been read: closing a
+/// connection with bytes unread resets it, and the client sees the reset instead of the answer.
+/// Bounded by a multiple of the server's cap and by three seconds.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub async fn discard<B>(body: B, max_bytes: usize)
+where
+    B: Body<Data = Bytes>,
+{
+    let mut left = max_bytes.saturating_mul(DISCARD_FACTOR);
+    let reading = async {
+        let mut body = std::pin::pin!(body);
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            if bytes > left {
+                return;
+            }
+            left -= bytes;
+        }
+    };
+    // Whether all of it came does not matter: the connection is closed if not.
+    let _finished = timeout(DISCARD_TIME, reading).await;
 }
 
 async fn read<B>(body: B, claimed: usize, max_bytes: usize) -> Result<Bytes, ProxyError>

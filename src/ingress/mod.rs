@@ -8,7 +8,7 @@ mod directives;
 mod head;
 mod route;
 
-pub use body::{collect, read_body};
+pub use body::{collect, discard, read_body};
 pub use directives::directives;
 pub use head::check_head;
 pub use route::{Route, allow, route};

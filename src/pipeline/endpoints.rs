@@ -25,7 +25,7 @@ const MAX_EXPLAINED: usize = 1000;
 pub(super) async fn serve(
     gw: &Arc<Gateway>,
     active: &Arc<Active>,
-    request: Request<Incoming>,
+    request: Request<&mut Incoming>,
     route: Route,
     request_id: &RequestId,
 ) -> Response<ReplyBody> {
@@ -108,7 +108,7 @@ async fn explain(
     gw: &Gateway,
     active: &Active,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Bytes, ProxyError> {
     let snapshot = &active.snapshot;
     let caller = auth::authenticate(snapshot, headers)?;
@@ -166,7 +166,7 @@ async fn feedback(
     gw: &Arc<Gateway>,
     active: &Active,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Bytes, ProxyError> {
     let caller = auth::authenticate(&active.snapshot, headers)?;
     let body = super::read_body(active, headers, body).await?;
