@@ -17,6 +17,7 @@
 
 mod deploy;
 mod door;
+mod errors;
 mod harness;
 mod money;
 mod outages;

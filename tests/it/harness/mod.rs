@@ -2,8 +2,10 @@
 
 pub mod client;
 pub mod proxy;
+pub mod raw;
 pub mod upstream;
 
 pub use client::{Client, Reply};
 pub use proxy::Proxy;
+pub use raw::Raw;
 pub use upstream::{Received, Script, Step, Upstream};
