@@ -15,6 +15,7 @@
     reason = "the harness serves files that each use a part of it"
 )]
 
+mod data;
 mod deploy;
 mod door;
 mod errors;
