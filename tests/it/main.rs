@@ -6,8 +6,10 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::unused_async,
+    clippy::too_many_lines,
+    clippy::format_collect,
     clippy::disallowed_methods,
-    reason = "a test fails loudly, and its tasks end with its runtime"
+    reason = "a test fails loudly, tells its story in one piece, and its tasks end with its runtime"
 )]
 #![allow(
     dead_code,
