@@ -81,7 +81,12 @@ async fn generate(
     let record = respond::blank_record(gw, active, endpoint, request_id);
     let mut exchange = Exchange::open(record, started, Arc::clone(gw) as Arc<dyn Observer>);
     exchange.count_in_flight(gw.metrics.in_flight());
-    match run(gw, active, request, endpoint, &mut exchange).await {
+    let answered = tokio::select! {
+        biased;
+        answered = run(gw, active, request, endpoint, &mut exchange) => answered,
+        () = gw.abort_streams.cancelled() => Err(overloaded("the proxy is shutting down")),
+    };
+    match answered {
         Ok(answer) => answer.into_response(gw, active, exchange),
         Err(error) => respond::failure(&error, exchange),
     }

@@ -75,7 +75,7 @@ pub struct ListenerLimits {
 pub struct Shutdown {
     /// Cancelled: accept no more; let what runs finish.
     pub stop: CancellationToken,
-    /// Cancelled at the drain deadline: streams end with a terminal event.
+    /// Cancelled at the drain deadline: streams end with a terminal event, others with an error.
     pub abort_streams: CancellationToken,
     /// How long streams may run on after `stop`.
     pub drain: Duration,
@@ -93,11 +93,14 @@ pub async fn serve<H: Handler>(
     let connections = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
+    let cut = CancellationToken::new();
     let http = Arc::new(http_settings(limits.header_timeout));
     loop {
-        let Ok(slot) = Arc::clone(&connections).acquire_owned().await else {
-            break;
+        let slot = tokio::select! {
+            () = shutdown.stop.cancelled() => break,
+            slot = Arc::clone(&connections).acquire_owned() => slot,
         };
+        let Ok(slot) = slot else { break };
         let accepted = tokio::select! {
             () = shutdown.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -121,14 +124,21 @@ pub async fn serve<H: Handler>(
             watcher: graceful.watcher(),
             identity: identity.clone(),
         };
+        let cut = cut.clone();
         tasks.spawn(async move {
-            connection.run(socket).await;
+            tokio::select! {
+                () = connection.run(socket) => {}
+                () = cut.cancelled() => {}
+            }
             drop(slot);
         });
     }
     drop(listener);
     tasks.close();
     drain(graceful, &tasks, &shutdown).await;
+    // Whoever is left loses the connection, so that what was open is settled before we return.
+    cut.cancel();
+    tasks.wait().await;
 }
 
 async fn drain(graceful: GracefulShutdown, tasks: &TaskTracker, shutdown: &Shutdown) {
