@@ -59,7 +59,7 @@ async fn dispatch(
 ) -> Response<ReplyBody> {
     let started = Instant::now();
     let request_id = RequestId::generate();
-    let head = ingress::check_head(request.headers());
+    let head = ingress::check_head(request.version(), request.headers());
     match head.and_then(|()| ingress::route(request.method(), request.uri().path())) {
         Ok(ingress::Route::Generate(endpoint)) => {
             generate(gw, active, request, endpoint, started, request_id).await

@@ -156,8 +156,7 @@ fn http_settings(header_timeout: Duration) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .pipeline_flush(true);
+        .max_buf_size(MAX_HEADER_BYTES);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_MAX_STREAMS)
