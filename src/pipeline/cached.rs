@@ -76,6 +76,7 @@ pub(super) async fn look_up(
         }
         if control.only_if_cached {
             gw.metrics.cache_looked_up("exact", "miss");
+            exchange.record.cache = CacheOutcome::Miss;
             return Err(not_cached());
         }
         match gw.flights.join(key) {

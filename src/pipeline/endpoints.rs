@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::ingress::{self, Route};
-use crate::policy::explain;
+use crate::policy::{self, explain};
 use crate::types::caller::wildcard_matches;
 use crate::types::{Caller, RequestId, RequestRecord};
 use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
@@ -70,14 +70,9 @@ fn one_model(active: &Active, headers: &HeaderMap, id: &str) -> Result<Bytes, Pr
                 owned_by: "tollgate",
             })
         });
-    found.map(models::one).ok_or_else(|| {
-        let mut error = ProxyError::new(
-            ErrorKind::ModelNotFound,
-            format!("there is no model `{id}` for this key"),
-        );
-        error.param = Some("model".to_owned());
-        error
-    })
+    found
+        .map(models::one)
+        .ok_or_else(|| policy::not_found(snapshot, &caller, id))
 }
 
 /// What this caller can ask for: the routed names first, then the models.
@@ -139,14 +134,16 @@ fn batch_of(body: &Bytes) -> Result<Option<Vec<Bytes>>, ProxyError> {
     #[derive(serde::Deserialize)]
     struct Batch<'a> {
         #[serde(borrow)]
-        requests: Option<Vec<&'a serde_json::value::RawValue>>,
+        requests: Option<&'a serde_json::value::RawValue>,
     }
     let Ok(Batch {
-        requests: Some(requests),
+        requests: Some(raw),
     }) = serde_json::from_slice::<Batch<'_>>(body)
     else {
         return Ok(None);
     };
+    let requests: Vec<&serde_json::value::RawValue> = serde_json::from_str(raw.get())
+        .map_err(|_| ProxyError::invalid("requests", "`requests` must be an array of requests"))?;
     if requests.len() > MAX_EXPLAINED {
         let message = format!(
             "at most {MAX_EXPLAINED} requests can be explained in one call, got {}",

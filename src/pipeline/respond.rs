@@ -279,12 +279,17 @@ pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<Re
 /// `retry-after` where nobody knows when trying again will help: the least that the header can say.
 const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
 
+/// Every 429 has `retry-after`. Where waiting alone will not help (the request may cost more than the
+/// whole budget, or than its own cap) a day: by then somebody may have raised the limit.
+const NO_USE_WAITING: Duration = Duration::from_hours(24);
+
 fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyBody> {
     let row = error.presentation();
     let should_retry = error.should_retry.unwrap_or(row.retryable);
     // Whoever is told to come back is told when.
     let soon = should_retry.then_some(UNKNOWN_WAIT);
-    if let Some(after) = error.retry_after.or(soon) {
+    let refused = (row.status == StatusCode::TOO_MANY_REQUESTS).then_some(NO_USE_WAITING);
+    if let Some(after) = error.retry_after.or(soon).or(refused) {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }

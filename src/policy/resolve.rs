@@ -109,7 +109,8 @@ fn with_param(mut error: ProxyError) -> ProxyError {
     error
 }
 
-fn not_found(snapshot: &Snapshot, caller: &Caller, name: &str) -> ProxyError {
+/// The error for a name that stands for nothing, with the nearest names that this caller may use.
+pub fn not_found(snapshot: &Snapshot, caller: &Caller, name: &str) -> ProxyError {
     let shown = &name[..name.floor_char_boundary(name.len().min(96))];
     let lower = shown.to_lowercase();
     let models = snapshot
