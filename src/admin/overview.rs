@@ -125,16 +125,27 @@ fn models(gw: &Gateway, active: &Active) -> Vec<Value> {
     snapshot.models.iter().zip(bound).map(value).collect()
 }
 
-/// Every cell with its candidates and how often the policy chose each since the start.
+/// Every cell with its candidates and how often the policy chose each since the start. Tasks that have
+/// no such cell of their own count in the default row; requests for a model by name count nowhere.
 fn matrix(gw: &Gateway, snapshot: &Snapshot) -> Vec<Value> {
+    let Matrix { rows, default } = &snapshot.matrix;
+    let has_cell = |task: &str, level: &str| {
+        let row = rows.iter().find(|(name, _)| name.as_str() == task);
+        row.is_some_and(|(_, row)| row.cells.keys().any(|name| name.as_str() == level))
+    };
     let mut chosen: HashMap<(String, String, String), f64> = HashMap::new();
     for (labels, count) in gw.metrics.samples("tollgate_policy_choices_total") {
         let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
-        *chosen
-            .entry((label("task"), label("level"), label("model")))
-            .or_default() += count;
+        let (task, level) = (label("task"), label("level"));
+        let row = if has_cell(&task, &level) {
+            task
+        } else {
+            "default".to_owned()
+        };
+        if label("reason") != crate::types::Reason::Pinned.as_str() {
+            *chosen.entry((row, level, label("model"))).or_default() += count;
+        }
     }
-    let Matrix { rows, default } = &snapshot.matrix;
     let mut named: Vec<(&str, &Row)> = rows
         .iter()
         .map(|(task, row)| (task.as_str(), row))

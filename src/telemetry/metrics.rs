@@ -4,6 +4,7 @@
 //! turned into `other` by its callers. The ledger is the truth; these are its running sums.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
@@ -38,6 +39,7 @@ const CLASSIFY_SECONDS: &[f64] = &[
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    announced: Arc<[Announced]>,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     ttft: HistogramVec,
@@ -68,9 +70,18 @@ pub struct Metrics {
     ledger_lag: IntGauge,
 }
 
+/// A family with labels: it has no sample before something happened.
+#[derive(Debug)]
+struct Announced {
+    name: String,
+    help: String,
+    kind: &'static str,
+}
+
 /// Registers the definitions; a clash of names is a programming error that a test finds.
 struct Definitions {
     registry: Registry,
+    announced: Vec<Announced>,
     clash: Option<prometheus::Error>,
 }
 
@@ -86,12 +97,21 @@ impl Definitions {
         Ok(metric)
     }
 
+    fn announce(&mut self, name: &str, help: &str, kind: &'static str) {
+        self.announced.push(Announced {
+            name: name.to_owned(),
+            help: help.to_owned(),
+            kind,
+        });
+    }
+
     fn counter(
         &mut self,
         name: &str,
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
+        self.announce(name, help, "counter");
         self.keep(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
@@ -101,6 +121,7 @@ impl Definitions {
         help: &str,
         labels: &[&str],
     ) -> Result<CounterVec, prometheus::Error> {
+        self.announce(name, help, "counter");
         self.keep(CounterVec::new(Opts::new(name, help), labels))
     }
 
@@ -110,6 +131,7 @@ impl Definitions {
         help: &str,
         labels: &[&str],
     ) -> Result<GaugeVec, prometheus::Error> {
+        self.announce(name, help, "gauge");
         self.keep(GaugeVec::new(Opts::new(name, help), labels))
     }
 
@@ -120,6 +142,7 @@ impl Definitions {
         buckets: &[f64],
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
+        self.announce(name, help, "histogram");
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.keep(HistogramVec::new(opts, labels))
     }
@@ -145,11 +168,13 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut define = Definitions {
             registry: Registry::new(),
+            announced: Vec::new(),
             clash: None,
         };
         let d = &mut define;
-        let metrics = Self {
+        let mut metrics = Self {
             registry: d.registry.clone(),
+            announced: Arc::new([]),
             requests: d.counter(
                 "tollgate_requests_total",
                 "Requests by the model that answered, their team and app, how they ended and what the cache did.",
@@ -271,19 +296,27 @@ impl Metrics {
             &["version"],
         ))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.announced = define.announced.into();
         match define.clash {
             Some(error) => Err(error),
             None => Ok(metrics),
         }
     }
 
-    /// The exposition text of `GET /metrics`.
+    /// The exposition text of `GET /metrics`. A family without a sample is announced all the same, so
+    /// that whoever writes a query finds its name.
     ///
     /// # Errors
     /// When the encoder fails.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let families = self.registry.gather();
+        TextEncoder::new().encode(&families, &mut text)?;
+        let silent = |family: &&Announced| !families.iter().any(|it| it.name() == family.name);
+        for Announced { name, help, kind } in self.announced.iter().filter(silent) {
+            let comment = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+            text.extend_from_slice(comment.as_bytes());
+        }
         Ok(text)
     }
 
