@@ -215,7 +215,7 @@ fn announce(gw: &Gateway, source: &Source, (data, admin): (SocketAddr, SocketAdd
         .all(|it| matches!(it.endpoint, ProviderEndpoint::Simulated(_)))
     {
         tracing::warn!(
-            "SIMULATED PROVIDERS: no provider key is set, so answers are made up here and cost nothing real; set a key such as OPENAI_API_KEY and name a file with --config"
+            "SIMULATED PROVIDERS: no other provider is switched on, so answers are made up here and cost nothing real; set a key such as OPENAI_API_KEY and name a file with --config"
         );
     }
     let file = match source {

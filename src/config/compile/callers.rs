@@ -55,15 +55,16 @@ pub fn compile_teams(
             },
         );
     }
-    compiled
-        .entry(TeamId::new(DEFAULT))
-        .or_insert_with(|| Team {
-            id: TeamId::new(DEFAULT),
+    for name in &cx.names.teams {
+        let id = TeamId::new(name.as_str());
+        compiled.entry(id.clone()).or_insert_with(|| Team {
+            id,
             tier: Tier::Premium,
             allow: AllowList::all(),
             regions: Arc::new([]),
             limits: crate::runtime::LimitParams::default(),
         });
+    }
     compiled
 }
 

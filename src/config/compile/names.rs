@@ -34,7 +34,8 @@ pub struct Names {
     pub models: IndexSet<String>,
     /// Under `virtual_models`, with `auto`.
     pub virtual_models: IndexSet<String>,
-    /// Under `teams`, with `default`.
+    /// Under `teams`, with `default`. In a file without `teams` those that keys name: there is nothing
+    /// that they could be misspelt from.
     pub teams: IndexSet<String>,
     /// The `id`s under `keys`.
     pub keys: IndexSet<String>,
@@ -63,6 +64,9 @@ impl Names {
             has_matrix: root.get("matrix").is_some(),
         };
         names.virtual_models.insert("auto".to_owned());
+        if names.teams.is_empty() {
+            names.teams = field_of_items(root, "keys", "team");
+        }
         names.teams.insert("default".to_owned());
         names.apps.insert("default".to_owned());
         names.targets.clone_from(&names.virtual_models);
