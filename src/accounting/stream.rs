@@ -59,6 +59,8 @@ pub struct StreamParts<B> {
     pub source: B,
     /// The client asked for the usage chunk.
     pub include_usage: bool,
+    /// How many choices the client asked for.
+    pub choices: u32,
     /// Time-outs.
     pub timeouts: StreamTimeouts,
     /// Fires at the drain deadline.
@@ -77,6 +79,7 @@ pub struct StreamBody<B> {
     source: Pin<Box<B>>,
     ready: VecDeque<Bytes>,
     include_usage: bool,
+    choices: u32,
     usage_shown: bool,
     source_ended: bool,
     timeouts: StreamTimeouts,
@@ -121,6 +124,7 @@ where
             source: Box::pin(parts.source),
             ready: VecDeque::new(),
             include_usage: parts.include_usage,
+            choices: parts.choices,
             usage_shown: false,
             source_ended: false,
             timeouts: parts.timeouts,
@@ -304,9 +308,11 @@ where
         }
     }
 
-    /// The connection broke. An answer that had said why it ended is whole all the same.
+    /// The connection broke. An answer whose every choice had said why it ended is whole all the same.
     fn source_broke(&mut self, error: &B::Error) {
-        if self.exchange.is_some() && self.tap.facts().complete() {
+        let facts = self.tap.facts();
+        let whole = facts.complete() && facts.finished >= self.choices;
+        if self.exchange.is_some() && whole {
             self.source_ended = true;
             self.complete(None);
         } else {

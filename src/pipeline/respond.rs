@@ -203,6 +203,7 @@ fn stream_response(
         framer: input.stream.framer,
         source: input.stream.body,
         include_usage: input.call.stream.include_usage,
+        choices: input.call.choices,
         timeouts: StreamTimeouts {
             idle: active.snapshot.resilience.timeouts.idle,
             deadline: input.deadline,

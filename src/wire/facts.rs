@@ -74,6 +74,8 @@ pub struct StreamFacts {
     pub model: Option<String>,
     /// How the choices ended.
     pub finish: Finish,
+    /// How many events gave a finish reason: one per choice.
+    pub finished: u32,
     /// The end marker (`[DONE]`) has been seen.
     pub done: bool,
     /// True when a choice calls tools.

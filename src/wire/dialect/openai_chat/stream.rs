@@ -92,6 +92,7 @@ impl StreamTap {
         }
         facts.created = facts.created.or(answer.created);
         facts.finish.seen |= answer.finish.seen;
+        facts.finished = facts.finished.saturating_add(u32::from(answer.finish.seen));
         facts.finish.truncated |= answer.finish.truncated;
         facts.finish.content_filter |= answer.finish.content_filter;
         facts.finish.error |= answer.finish.error;
