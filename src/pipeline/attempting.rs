@@ -118,6 +118,13 @@ impl Attempting<'_> {
             usage: UsageSource::None,
             cost: PicoUsd::ZERO,
             price: model.price,
+            images: 0,
+            price_version: String::new(),
+            price_step_tokens: None,
+            service_tier: None,
+            substituted: false,
+            priced_model: None,
+            asked_cost: None,
             latency_us: 0,
             ttft_us: None,
         };

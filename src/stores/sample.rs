@@ -2,7 +2,7 @@
 
 use crate::types::{
     AttemptRecord, CacheOutcome, Endpoint, Features, Needs, Outcome, PicoUsd, Price, Reason,
-    RequestId, RequestRecord, Signal, TaskScore, TokenPrice, Tokens, UsageSource,
+    RequestId, RequestRecord, ServiceTier, Signal, TaskScore, TokenPrice, Tokens, UsageSource,
 };
 
 /// 2026-11-10T12:00:00Z
@@ -14,8 +14,10 @@ pub(crate) fn price() -> Price {
         input: TokenPrice::from_pico(1_000_000),
         cached_input: TokenPrice::from_pico(2_000_000),
         cache_write: TokenPrice::from_pico(3_000_000),
+        cache_write_1h: TokenPrice::from_pico(6_000_000),
         output: TokenPrice::from_pico(4_000_000),
         reasoning: TokenPrice::from_pico(5_000_000),
+        ..Price::default()
     }
 }
 
@@ -34,6 +36,13 @@ pub(crate) fn attempt(number: u32, model: &str, tokens: Tokens) -> AttemptRecord
         usage: UsageSource::Reported,
         cost: price().cost(&tokens),
         price: price(),
+        images: 2,
+        price_version: "2026-11-01/0a1b2c3d".to_owned(),
+        price_step_tokens: Some(200_000),
+        service_tier: Some(ServiceTier::Priority),
+        substituted: true,
+        priced_model: Some("large".to_owned()),
+        asked_cost: Some(PicoUsd::from_pico(7)),
         latency_us: 1200,
         ttft_us: Some(300),
     }
@@ -45,6 +54,7 @@ pub(crate) fn record(id: &str) -> RequestRecord {
         input: 100,
         cached_input: 20,
         cache_write: 3,
+        cache_write_1h: 0,
         output: 40,
         reasoning: 5,
     };

@@ -26,4 +26,4 @@ pub use ids::{
 pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
 pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
 pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
-pub use usage::{Tokens, Usage};
+pub use usage::{ServiceTier, Tokens, Usage};

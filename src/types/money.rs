@@ -254,10 +254,19 @@ pub struct Price {
     pub cached_input: TokenPrice,
     /// Input written to the provider's prompt cache.
     pub cache_write: TokenPrice,
+    /// Input written to the provider's prompt cache to be kept for an hour.
+    #[serde(default)]
+    pub cache_write_1h: TokenPrice,
     /// Visible output.
     pub output: TokenPrice,
     /// Hidden reasoning output.
     pub reasoning: TokenPrice,
+    /// For each request that is billed at all, whatever it uses.
+    #[serde(default)]
+    pub per_request: PicoUsd,
+    /// For each image.
+    #[serde(default)]
+    pub per_image: PicoUsd,
 }
 
 impl Price {
@@ -267,6 +276,7 @@ impl Price {
         self.input.times(tokens.input)
             + self.cached_input.times(tokens.cached_input)
             + self.cache_write.times(tokens.cache_write)
+            + self.cache_write_1h.times(tokens.cache_write_1h)
             + self.output.times(tokens.output)
             + self.reasoning.times(tokens.reasoning)
     }
@@ -343,6 +353,7 @@ mod tests {
             cache_write: TokenPrice::from_pico(4),
             output: TokenPrice::from_pico(15),
             reasoning: TokenPrice::from_pico(15),
+            ..Price::default()
         };
         let tokens = Tokens {
             input: 10,
@@ -350,6 +361,7 @@ mod tests {
             cache_write: 5,
             output: 7,
             reasoning: 3,
+            ..Tokens::default()
         };
         assert_eq!(price.cost(&tokens).pico(), 30 + 20 + 20 + 105 + 45);
         assert!(price.worst_case(tokens.all_input(), tokens.all_output()) >= price.cost(&tokens));

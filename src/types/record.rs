@@ -11,7 +11,7 @@ use super::ids::{
 };
 use super::money::{PicoUsd, Price};
 use super::plan::Reason;
-use super::usage::Tokens;
+use super::usage::{ServiceTier, Tokens};
 
 /// How a request or an attempt ended: a closed set, used as the metrics' `outcome`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -170,6 +170,28 @@ pub struct AttemptRecord {
     /// The price that was applied, so that the bill can be checked class by class even after
     /// prices have changed.
     pub price: Price,
+    /// Images that were charged one by one.
+    #[serde(default)]
+    pub images: u32,
+    /// Which entry of the price list was applied: the day from which it holds and a short hash of
+    /// its amounts.
+    #[serde(default)]
+    pub price_version: String,
+    /// The long-context step that was applied: its price holds above this many input tokens.
+    #[serde(default)]
+    pub price_step_tokens: Option<u64>,
+    /// The service tier that the upstream named.
+    #[serde(default)]
+    pub service_tier: Option<ServiceTier>,
+    /// True when the upstream served another model than the one asked for.
+    #[serde(default)]
+    pub substituted: bool,
+    /// Whose price was applied, when it was not that of `model`.
+    #[serde(default)]
+    pub priced_model: Option<String>,
+    /// What the same would have cost at the price of `model`, when another's was applied, pico-USD.
+    #[serde(default)]
+    pub asked_cost: Option<PicoUsd>,
     /// From sending to the end (or the failure), microseconds.
     pub latency_us: u64,
     /// From sending to the first event, microseconds; streams only.

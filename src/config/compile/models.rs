@@ -314,6 +314,7 @@ fn by_class(
         cache_write,
         output: output_or_free,
         reasoning,
+        ..Price::default()
     }
 }
 

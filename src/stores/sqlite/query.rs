@@ -101,6 +101,8 @@ fn tokens(row: &Row<'_>) -> rusqlite::Result<Tokens> {
         cache_write: of(cache_write)?,
         output: of(output)?,
         reasoning: of(reasoning)?,
+        // The sum of all writes, whatever time they are kept.
+        cache_write_1h: 0,
     })
 }
 
@@ -217,6 +219,7 @@ pub(super) fn focus(
                 cache_write: cache_write?,
                 output: output?,
                 reasoning: reasoning?,
+                ..Price::default()
             },
             attempts: count(row, "attempts")?,
             tokens: tokens(row)?,

@@ -97,6 +97,9 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
 
 fn attempt_of(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
     let price = |name| row.get(name).map(TokenPrice::from_pico);
+    let cache_write_1h = column_count(row, "cache_write_1h_tokens")?;
+    let service_tier: Option<String> = row.get("service_tier")?;
+    let asked_cost: Option<i64> = row.get("asked_cost_pico")?;
     Ok(AttemptRecord {
         attempt: row.get("attempt")?,
         started_at_ms: row.get("started_at_ms")?,
@@ -109,7 +112,8 @@ fn attempt_of(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
         tokens: Tokens {
             input: column_count(row, "input_tokens")?,
             cached_input: column_count(row, "cached_input_tokens")?,
-            cache_write: column_count(row, "cache_write_tokens")?,
+            cache_write: column_count(row, "cache_write_tokens")?.saturating_sub(cache_write_1h),
+            cache_write_1h,
             output: column_count(row, "output_tokens")?,
             reasoning: column_count(row, "reasoning_tokens")?,
         },
@@ -121,7 +125,17 @@ fn attempt_of(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
             cache_write: price("cache_write_price_pico")?,
             output: price("output_price_pico")?,
             reasoning: price("reasoning_price_pico")?,
+            cache_write_1h: price("cache_write_1h_price_pico")?,
+            per_image: column_money(row, "per_image_price_pico")?,
+            per_request: column_money(row, "per_request_price_pico")?,
         },
+        images: row.get("images")?,
+        price_version: row.get("price_version")?,
+        price_step_tokens: column_count_opt(row, "price_step_tokens")?,
+        service_tier: service_tier.as_deref().map(word).transpose()?,
+        substituted: row.get("substituted")?,
+        priced_model: row.get("priced_model")?,
+        asked_cost: asked_cost.map(|pico| PicoUsd::from_pico(pico.into())),
         latency_us: column_count(row, "latency_us")?,
         ttft_us: column_count_opt(row, "ttft_us")?,
     })

@@ -15,7 +15,7 @@ use crate::stores::usage::LedgerError;
 const APPLICATION_ID: i64 = 0x544c_4754;
 
 /// What brings a file from version n to n + 1.
-const MIGRATIONS: [&str; 1] = [include_str!("v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// The newest version, the count of migrations.
 #[allow(clippy::cast_possible_wrap, reason = "a handful of migrations")]
@@ -25,8 +25,11 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 pub(super) fn tables(schema: &str) -> String {
     let statements = MIGRATIONS.join("\n");
     let tables = statements.split_inclusive(';').filter_map(|statement| {
-        let at = statement.find("CREATE TABLE ")?;
-        Some(statement[at..].replacen("CREATE TABLE ", &format!("CREATE TABLE {schema}."), 1))
+        let verb = ["CREATE TABLE ", "ALTER TABLE "]
+            .into_iter()
+            .find(|verb| statement.contains(verb))?;
+        let at = statement.find(verb)?;
+        Some(statement[at..].replacen(verb, &format!("{verb}{schema}."), 1))
     });
     tables.collect()
 }

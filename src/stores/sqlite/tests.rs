@@ -139,7 +139,7 @@ fn a_file_that_is_no_ledger_of_ours_is_left_alone() {
         sql(
             "PRAGMA application_id = 1414285140; PRAGMA user_version = 99; CREATE TABLE requests (x)",
         ),
-        "written by a newer tollgate (schema 99, this one knows up to 1)",
+        "written by a newer tollgate (schema 99, this one knows up to ",
     );
 }
 

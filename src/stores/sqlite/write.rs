@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::read;
 use crate::stores::usage::{Feedback, FeedbackOutcome};
-use crate::types::{AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, Reason, RequestRecord};
+use crate::types::{
+    AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, Reason, RequestRecord, ServiceTier,
+};
 
 /// Into how many pico-USD a cost is split: `hi * PART + lo`, neither of which can overflow a sum.
 pub(super) const PART: i64 = 1_000_000;
@@ -47,7 +49,7 @@ impl Inserts {
         Self {
             request: insert("requests", 27),
             decision: insert("decisions", 3),
-            attempt: insert("attempts", 23),
+            attempt: insert("attempts", 34),
         }
     }
 
@@ -122,7 +124,7 @@ impl Inserts {
             attempt.status,
             count(tokens.input),
             count(tokens.cached_input),
-            count(tokens.cache_write),
+            count(tokens.all_cache_write()),
             count(tokens.output),
             count(tokens.reasoning),
             attempt.usage.as_str(),
@@ -134,6 +136,17 @@ impl Inserts {
             price.reasoning.pico(),
             count(attempt.latency_us),
             attempt.ttft_us.map(count),
+            count(tokens.cache_write_1h),
+            price.cache_write_1h.pico(),
+            attempt.images,
+            pico(price.per_image),
+            pico(price.per_request),
+            attempt.price_version,
+            attempt.price_step_tokens.map(count),
+            attempt.service_tier.map(ServiceTier::as_str),
+            attempt.substituted,
+            attempt.priced_model,
+            attempt.asked_cost.map(pico),
         ])?;
         Ok(inserted == 1)
     }

@@ -119,6 +119,7 @@ fn whole_answers_say_what_they_used_and_how_they_ended() {
         cache_write: 0,
         output: 46,
         reasoning: 64,
+        ..Tokens::default()
     };
     assert_eq!(plain.usage.and_then(|usage| usage.tokens), Some(tokens));
     assert_eq!(plain.model.as_deref(), Some("gpt-4.1-2025-04-14"));
@@ -445,6 +446,7 @@ fn the_events_that_we_make() {
         cache_write: 2,
         output: 6,
         reasoning: 4,
+        ..Tokens::default()
     };
     let event = stream::usage_event(Endpoint::ChatCompletions, &facts, &tokens, usd("0.25"));
     let mut tap = stream::StreamTap::new();
