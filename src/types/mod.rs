@@ -10,6 +10,7 @@ pub mod features;
 pub mod ids;
 pub mod money;
 pub mod plan;
+pub mod postgres_url;
 pub mod record;
 pub mod usage;
 
@@ -25,5 +26,6 @@ pub use ids::{
 };
 pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
 pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
+pub use postgres_url::{PostgresTls, PostgresUrl, PostgresUrlError};
 pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
 pub use usage::{ServiceTier, Tokens, Usage};

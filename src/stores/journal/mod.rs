@@ -6,6 +6,7 @@
 //! of its records are stored. Reading tolerates what a crash leaves: a torn last record.
 
 pub(super) mod frame;
+mod owner;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub(super) use self::owner::{lock, recover};
 use super::usage::LedgerError;
 use crate::types::RequestRecord;
 

@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,33 +79,6 @@ fn connect_to_write(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// Takes the lock that keeps two writers from one file. The system lets go of it when the process
-/// ends, however it ends.
-fn lock(path: &Path) -> Result<File, LedgerError> {
-    let lock_path = with_suffix(path, ".lock");
-    let failed = |action| {
-        let path = lock_path.clone();
-        move |source| LedgerError::Io {
-            path,
-            action,
-            source,
-        }
-    };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(failed("create the lock file"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(failed("lock the lock file")(error)),
-    }
-}
-
 /// The writing side; belongs to the writer's thread.
 #[derive(Debug)]
 pub(super) struct SqliteSink {
@@ -138,7 +111,7 @@ impl SqliteStore {
         path: &Path,
         batch_records: usize,
     ) -> Result<(SqliteSink, Self, Journal), LedgerError> {
-        let lock = lock(path)?;
+        let lock = journal::lock(&with_suffix(path, ".lock"), path)?;
         let mut sink = SqliteSink {
             path: path.into(),
             connection: connect_to_write(path)?,
@@ -146,7 +119,7 @@ impl SqliteStore {
             _lock: lock,
         };
         let directory = journal_directory(path);
-        recover(&mut sink, &directory, batch_records)?;
+        journal::recover(&mut sink, &directory, batch_records)?;
         let store = Self {
             path: path.into(),
             readers: Mutex::new(Vec::new()),
@@ -172,28 +145,6 @@ impl SqliteStore {
         }
         Ok(answer)
     }
-}
-
-/// Stores what lies in the journal, then puts it away. Twice the same record is stored once.
-fn recover(
-    sink: &mut SqliteSink,
-    directory: &Path,
-    batch_records: usize,
-) -> Result<(), LedgerError> {
-    for mut leftover in journal::read(directory)? {
-        let records: Vec<_> = leftover.records.drain(..).map(Arc::new).collect();
-        for batch in records.chunks(batch_records.max(1)) {
-            sink.append(batch)?;
-        }
-        if !records.is_empty() {
-            tracing::info!(
-                records = records.len(),
-                "stored what the last process had left in the journal"
-            );
-        }
-        leftover.put_away();
-    }
-    Ok(())
 }
 
 impl UsageReads for SqliteStore {
