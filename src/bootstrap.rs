@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{ExactCache, Flights};
+use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::snapshot::LedgerLocation;
@@ -63,6 +63,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     hydrate(&budgets, &ledger, &snapshot)?;
     let deployments = Deployments::default();
     let cache = ExactCache::new(snapshot.cache.exact_max_bytes);
+    let fingerprints = FingerprintKey::new(snapshot.cache.fingerprint_key.as_ref());
     let loaded_at_ms = snapshot.loaded_at_ms;
     let active = bind(snapshot, &deployments);
     let gateway = Gateway {
@@ -78,6 +79,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         clients: HttpClients::default(),
         cache,
         flights: Flights::default(),
+        fingerprints,
         ledger,
         metrics,
         clock: options.clock,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::{ExactCache, Flights};
+use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{Diagnostic, Snapshot};
@@ -60,6 +60,8 @@ pub struct Gateway {
     pub cache: ExactCache,
     /// Identical requests in flight.
     pub flights: Flights,
+    /// Names requests in the ledger.
+    pub fingerprints: FingerprintKey,
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// Metrics.

@@ -4,11 +4,13 @@
 //! Errors, truncated answers and tool calls never get in; the tenant is part of the key, not a filter.
 
 mod exact;
+mod fingerprint;
 mod flight;
 mod key;
 mod template;
 
 pub use exact::{ExactCache, Found, Stored, StoredForm};
+pub use fingerprint::FingerprintKey;
 pub use flight::{Flight, Flights, Leader, Outcome as FlightOutcome, wait};
 pub use key::{CacheKey, key_of};
 pub use template::{Expanded, expand};

@@ -16,8 +16,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::config::snapshot::LedgerLocation;
+use crate::config::suggest;
 use crate::config::{Severity, load_file};
-use crate::stores::{Dimension, LedgerError, LedgerFile, ReportQuery, UnknownDimension};
+use crate::stores::{
+    Dimension, LedgerError, LedgerFile, ReportQuery, ReportReads, UnknownDimension,
+};
 
 use self::period::BadPeriod;
 
@@ -81,7 +84,7 @@ pub enum ReportError {
     Period(#[from] BadPeriod),
     /// A word after `--by` is unknown.
     #[error("--by: {0}")]
-    Dimension(#[from] UnknownDimension),
+    Dimension(String),
     /// The configuration does not lead to a ledger.
     #[error("{0}")]
     Config(String),
@@ -156,16 +159,27 @@ fn nothing(
     Ok(())
 }
 
-fn dimensions(words: &str) -> Result<Vec<Dimension>, UnknownDimension> {
+fn dimensions(words: &str) -> Result<Vec<Dimension>, ReportError> {
     let mut by = Vec::new();
     let words = words.split(',').map(str::trim);
     for word in words.filter(|word| !word.is_empty() && *word != "total") {
-        let dimension = word.parse()?;
+        let dimension = word.parse().map_err(unknown_dimension)?;
         if !by.contains(&dimension) {
             by.push(dimension);
         }
     }
     Ok(by)
+}
+
+/// Says which dimension was probably meant, and all that there are.
+fn unknown_dimension(unknown: UnknownDimension) -> ReportError {
+    let names = Dimension::NAMED.map(|dimension| dimension.name());
+    let meant = suggest::only(&unknown.0, names.iter().map(AsRef::as_ref));
+    let hint = meant.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+    let allowed = names.join(", ");
+    ReportError::Dimension(format!(
+        "{unknown}; {hint}allowed are {allowed} and tag:NAME"
+    ))
 }
 
 /// The ledger's file: as given, else as the configuration says.

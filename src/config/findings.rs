@@ -184,6 +184,7 @@ fn names_a_secret(key: &str) -> bool {
         || key.contains("apikey")
         || key.ends_with("_token")
         || key == "token"
+        || key == "fingerprint_key"
         || words.iter().any(|word| key.contains(word))
 }
 

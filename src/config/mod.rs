@@ -13,7 +13,7 @@ pub mod reload;
 pub mod schema;
 mod shape;
 pub mod snapshot;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 
 pub use compile::BUILT_IN_TASKS;

@@ -433,6 +433,8 @@ pub struct CacheParams {
     pub exact_max_bytes: u64,
     /// Canned answers.
     pub templates: Vec<Template>,
+    /// Under which repeats are known across starts and replicas.
+    pub fingerprint_key: Option<SecretString>,
 }
 
 /// A canned answer.

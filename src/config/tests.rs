@@ -362,8 +362,8 @@ fn secrets_are_references_and_stay_secret() {
         "https://p.example/v1",
         "\"https://${HOST}/v1\"",
         &[
-            "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key` and \
-         `admin_token`; write the value itself, or template the file before it gets here",
+            "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key`, \
+         `admin_token` and `fingerprint_key`; write the value itself, or template the file before it gets here",
         ],
     );
     check(

@@ -52,6 +52,8 @@ pub(super) async fn look_up(
     if let Some(answer) = from_template(gw, active, caller, call, &mut exchange.record) {
         return Ok(Lookup::Answered(answer));
     }
+    let key = cache::key_of(call, caller);
+    exchange.record.fingerprint = Some(gw.fingerprints.of(&key));
     let control = &call.directives.cache;
     if params.exact_ttl.is_zero() || control.no_store {
         if control.only_if_cached {
@@ -60,7 +62,6 @@ pub(super) async fn look_up(
         gw.metrics.cache_looked_up("exact", "bypass");
         return Ok(Lookup::Go(Fill::default()));
     }
-    let key = cache::key_of(call, caller);
     if control.no_cache {
         gw.metrics.cache_looked_up("exact", "bypass");
         return Ok(Lookup::Go(Fill {

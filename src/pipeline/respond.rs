@@ -421,6 +421,7 @@ pub(super) fn blank_record(
         reason: None,
         propensity: None,
         cache: CacheOutcome::Bypass,
+        fingerprint: None,
         outcome: Outcome::Cancelled,
         status: 0,
         error_code: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::report::{Records, ReportReads};
 use super::usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
     TimeRange, UsageReads, UsageSink,
@@ -97,6 +98,14 @@ impl UsageReads for MemoryStore {
         records.sort_by_key(|record| std::cmp::Reverse((record.started_at_ms, &record.request_id)));
         let newest = records.into_iter().take(count);
         Ok(newest.map(|record| (**record).clone()).collect())
+    }
+
+    fn reports(&self) -> Result<Box<dyn ReportReads>, LedgerError> {
+        let kept = self.kept.read();
+        Ok(Box::new(Records {
+            records: kept.requests.values().cloned().collect(),
+            feedback: kept.feedback.clone(),
+        }))
     }
 }
 

@@ -16,7 +16,10 @@ mod contract;
 pub(crate) mod sample;
 
 pub use ledger::{Ledger, LedgerFull, LedgerOptions, Slot};
-pub use report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums, UnknownDimension};
+pub use report::{
+    CellScore, Dimension, FocusGroup, Repeated, Repeats, Report, ReportQuery, ReportReads,
+    ReportRow, Sums, UnknownDimension,
+};
 pub use sqlite::LedgerFile;
 pub use usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,

@@ -2,101 +2,152 @@
 //! its total: a request counts once, in the row of the model that served it; an attempt's money and
 //! tokens count in the row of the attempt's own model.
 
-use super::usage::TimeRange;
+use std::borrow::Cow;
+
+use super::usage::{LedgerError, TimeRange};
 use crate::types::{PicoUsd, Price, Tokens};
 
+mod fold;
+mod insight;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use fold::Records;
+pub use insight::{CellScore, Repeated, Repeats};
+
 /// Something to group by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dimension {
     /// Who pays.
     Team,
     /// Which application.
     App,
-    /// Which model: of the attempt for money, of the answer for requests.
-    Model,
-    /// The task it was routed as.
-    Task,
-    /// The level it was routed at.
-    Level,
-    /// Which provider, like the model.
-    Provider,
     /// Which virtual key.
     Key,
     /// Which end user.
     User,
-    /// The UTC day, `2026-11-01`.
-    Day,
-    /// The UTC month, `2026-11`.
-    Month,
+    /// Which model: of the attempt for money, of the answer for requests.
+    Model,
+    /// The name that the upstream says it served with, else the model: how an invoice calls it.
+    ResponseModel,
+    /// Which provider, like the model.
+    Provider,
+    /// The task it was routed as.
+    Task,
+    /// The level it was routed at.
+    Level,
+    /// Where it came in.
+    Endpoint,
     /// How the request ended.
     Outcome,
     /// What the cache did.
     Cache,
-    /// Where it came in.
-    Endpoint,
     /// Why the model was chosen.
     Reason,
+    /// The UTC hour, `2026-11-01T13:00Z`.
+    Hour,
+    /// The UTC day, `2026-11-01`.
+    Day,
+    /// The UTC month, `2026-11`.
+    Month,
+    /// A tag that the client set, by its name.
+    Tag(String),
 }
 
 impl Dimension {
-    /// Every dimension, in the order in which they are listed to people.
-    pub const ALL: [Self; 14] = [
+    /// Every dimension that has a fixed name, in the order in which they are listed to people.
+    pub const NAMED: [Self; 16] = [
         Self::Team,
         Self::App,
-        Self::Model,
-        Self::Task,
-        Self::Level,
-        Self::Provider,
         Self::Key,
         Self::User,
-        Self::Day,
-        Self::Month,
+        Self::Model,
+        Self::ResponseModel,
+        Self::Provider,
+        Self::Task,
+        Self::Level,
+        Self::Endpoint,
         Self::Outcome,
         Self::Cache,
-        Self::Endpoint,
         Self::Reason,
+        Self::Hour,
+        Self::Day,
+        Self::Month,
     ];
 
     /// The word used in `--by`, in headings and in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Team => "team",
             Self::App => "app",
-            Self::Model => "model",
-            Self::Task => "task",
-            Self::Level => "level",
-            Self::Provider => "provider",
             Self::Key => "key",
             Self::User => "user",
-            Self::Day => "day",
-            Self::Month => "month",
+            Self::Model => "model",
+            Self::ResponseModel => "response_model",
+            Self::Provider => "provider",
+            Self::Task => "task",
+            Self::Level => "level",
+            Self::Endpoint => "endpoint",
             Self::Outcome => "outcome",
             Self::Cache => "cache",
-            Self::Endpoint => "endpoint",
             Self::Reason => "reason",
-        }
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Tag(tag) => return Cow::Owned(format!("tag:{tag}")),
+        })
+    }
+
+    /// True for hours, days and months: rows are then in the order of time.
+    #[must_use]
+    pub const fn is_time(&self) -> bool {
+        matches!(self, Self::Hour | Self::Day | Self::Month)
     }
 }
 
 /// A word that is no dimension.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown dimension `{0}`; allowed are {allowed}", allowed = allowed_dimensions())]
+#[error("unknown dimension `{0}`")]
 pub struct UnknownDimension(pub String);
-
-fn allowed_dimensions() -> String {
-    Dimension::ALL.map(Dimension::as_str).join(", ")
-}
 
 impl std::str::FromStr for Dimension {
     type Err = UnknownDimension;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL
+        if let Some(tag) = word.strip_prefix("tag:").filter(|tag| !tag.is_empty()) {
+            return Ok(Self::Tag(tag.to_owned()));
+        }
+        Self::NAMED
             .into_iter()
-            .find(|dimension| dimension.as_str() == word)
+            .find(|dimension| dimension.name() == word)
             .ok_or_else(|| UnknownDimension(word.to_owned()))
     }
+}
+
+/// What reports ask of a ledger, whatever holds it. An implementation is a view of one moment: what
+/// is asked of it twice gets the same answer. Calls block for as long as a disk takes.
+pub trait ReportReads {
+    /// The sums of a period by the dimensions that were asked for.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, as for all that follow.
+    fn report(&self, query: &ReportQuery) -> Result<Report, LedgerError>;
+
+    /// The first and the last instant of which there is a record, milliseconds since the Unix epoch.
+    fn span(&self) -> Result<Option<(i64, i64)>, LedgerError>;
+
+    /// The groups of a FOCUS export, by day, team, app, provider, model and price.
+    fn focus(&self, range: TimeRange) -> Result<Vec<FocusGroup>, LedgerError>;
+
+    /// What clients thought of the answers of each model in each cell. Reads the feedback of the
+    /// range's requests.
+    fn scores(&self, range: TimeRange) -> Result<Vec<CellScore>, LedgerError>;
+
+    /// Paid requests that had been answered before, by team, app and task. Reads every request of
+    /// the range that has a fingerprint.
+    fn repeats(&self, range: TimeRange) -> Result<Vec<Repeats>, LedgerError>;
 }
 
 /// What a report is about.
@@ -121,8 +172,10 @@ pub struct Sums {
     pub estimated_cost: PicoUsd,
     /// Requests for which the baseline's cost is known.
     pub baseline_requests: u64,
-    /// What the baseline model would have cost for them, less what they did cost; negative when
-    /// routing was dearer.
+    /// What the baseline model would have cost for them.
+    pub baseline_cost: PicoUsd,
+    /// `baseline_cost` less what they did cost with all their attempts; negative when routing was
+    /// dearer.
     pub savings: PicoUsd,
     /// What the attempts used.
     pub tokens: Tokens,
@@ -137,6 +190,7 @@ impl std::ops::AddAssign for Sums {
         self.baseline_requests = self
             .baseline_requests
             .saturating_add(other.baseline_requests);
+        self.baseline_cost += other.baseline_cost;
         self.savings += other.savings;
         self.tokens += other.tokens;
     }
@@ -164,7 +218,7 @@ impl Report {
     /// Orders the rows and adds them up.
     #[must_use]
     pub fn from_rows(mut rows: Vec<ReportRow>, by: &[Dimension]) -> Self {
-        let by_time = matches!(by.first(), Some(Dimension::Day | Dimension::Month));
+        let by_time = by.first().is_some_and(Dimension::is_time);
         rows.sort_by(|a, b| {
             let first = if by_time {
                 a.values.first().cmp(&b.values.first())
@@ -183,8 +237,8 @@ impl Report {
     }
 }
 
-/// What a FOCUS export is made from: the attempts of one UTC day that share payer, model, price and
-/// whether their usage was reported.
+/// What a FOCUS export is made from: the attempts of one UTC day that share payer, model, price, tier
+/// and whether their usage was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FocusGroup {
     /// The UTC day, `2026-11-01`.
@@ -199,8 +253,14 @@ pub struct FocusGroup {
     pub model: String,
     /// The price that was applied.
     pub price: Price,
+    /// Which entry of the price list that was; empty where it was not recorded.
+    pub price_version: String,
+    /// The service tier that the upstream named; empty where it named none.
+    pub service_tier: String,
     /// Attempts.
     pub attempts: u64,
+    /// Images that were charged one by one.
+    pub images: u64,
     /// What they used.
     pub tokens: Tokens,
     /// What they cost.

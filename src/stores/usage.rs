@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::ReportReads;
 use crate::types::{AppId, KeyId, ModelId, PicoUsd, ProviderId, RequestId, RequestRecord, TeamId};
 
 /// Why the ledger could not do what it was asked.
@@ -233,6 +234,8 @@ pub trait UsageReads: Send + Sync {
     fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError>;
     /// The last `count` requests, newest first.
     fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError>;
+    /// A view of this moment for reports.
+    fn reports(&self) -> Result<Box<dyn ReportReads>, LedgerError>;
 }
 
 /// Keeps one opinion for each request. Calls block for as long as a disk takes.

@@ -237,6 +237,10 @@ pub struct RequestRecord {
     pub propensity: Option<f64>,
     /// What the cache did.
     pub cache: CacheOutcome,
+    /// Names the request among those of its caller: equal for equal requests, a keyed hash, so that
+    /// it tells nothing to whoever lacks the key. The sign means nothing.
+    #[serde(default)]
+    pub fingerprint: Option<i64>,
     /// How it ended.
     pub outcome: Outcome,
     /// The status that the client got.

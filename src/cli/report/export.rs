@@ -18,6 +18,10 @@ pub(super) fn numbers(sums: &Sums, total: PicoUsd) -> Vec<(String, String)> {
             "estimated_cost_usd".to_owned(),
             sums.estimated_cost.to_string(),
         ),
+        (
+            "baseline_cost_usd".to_owned(),
+            sums.baseline_cost.to_string(),
+        ),
         ("savings_usd".to_owned(), sums.savings.to_string()),
     ];
     for (kind, count) in sums.tokens.by_kind() {
@@ -48,7 +52,7 @@ impl Serialize for JsonRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (dimension, value) in self.by.iter().zip(self.values) {
-            map.serialize_entry(dimension.as_str(), value)?;
+            map.serialize_entry(&dimension.name(), value)?;
         }
         for (name, number) in &self.numbers {
             let exact = RawValue::from_string(number.clone()).map_err(S::Error::custom)?;
@@ -85,7 +89,7 @@ pub(super) fn csv(by: &[Dimension], report: &Report, out: &mut dyn Write) -> io:
     let names = numbers(&report.total, report.total.cost)
         .into_iter()
         .map(|(name, _)| name);
-    let heading: Vec<_> = (by.iter().map(|dimension| dimension.as_str().to_owned()))
+    let heading: Vec<_> = (by.iter().map(|dimension| dimension.name().into_owned()))
         .chain(names)
         .collect();
     csv_line(&heading, out)?;

@@ -75,7 +75,7 @@ struct Layout {
 impl Layout {
     fn of(query: &ReportQuery, report: &Report) -> Self {
         let names = query.by.len().max(1);
-        let mut heading: Vec<String> = query.by.iter().map(|by| by.as_str().to_owned()).collect();
+        let mut heading: Vec<String> = query.by.iter().map(|by| by.name().into_owned()).collect();
         heading.resize(names, String::new());
         let numbers = [
             "requests",

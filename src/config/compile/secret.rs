@@ -9,7 +9,7 @@ use crate::config::schema::SecretText;
 use crate::config::tree::{Node, Step, Value, render_path};
 
 /// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 2] = ["api_key", "admin_token"];
+const SECRET_KEYS: [&str; 3] = ["api_key", "admin_token", "fingerprint_key"];
 
 /// What became of a secret.
 pub enum Resolved {
@@ -123,7 +123,7 @@ fn walk<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, findings: &mut Findings<'_
         Value::Scalar(scalar) if holds_reference(&scalar.text) => findings.add(
             Severity::Error,
             (node.at, render_path(path)),
-            "`${…}` stands only for secrets: in `api_key` and `admin_token`",
+            "`${…}` stands only for secrets: in `api_key`, `admin_token` and `fingerprint_key`",
             Some("write the value itself, or template the file before it gets here".to_owned()),
         ),
         Value::Scalar(_) => {}
@@ -141,6 +141,15 @@ fn holds_reference(text: &str) -> bool {
 pub fn admin(cx: &mut Context<'_, '_>, secret: Option<&SecretText>) -> Option<SecretString> {
     let consequence = "the admin listener answers on loopback only";
     match resolve(cx, at!["server", "admin_token"], secret?, consequence) {
+        Resolved::Ready(secret) => Some(secret),
+        Resolved::Missing | Resolved::Wrong => None,
+    }
+}
+
+/// The secret under which requests are named in the ledger.
+pub fn fingerprint(cx: &mut Context<'_, '_>, secret: Option<&SecretText>) -> Option<SecretString> {
+    let consequence = "repeats are known only for as long as the process runs";
+    match resolve(cx, at!["cache", "fingerprint_key"], secret?, consequence) {
         Resolved::Ready(secret) => Some(secret),
         Resolved::Missing | Resolved::Wrong => None,
     }

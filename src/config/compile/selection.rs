@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
-use super::{Context, at, matrix, seconds};
+use super::{Context, at, matrix, seconds, secret};
 use crate::config::schema::{
     CacheConfig, ClassifierConfig, ObjectiveConfig, PolicyConfig, SelectConfig, TemplateConfig,
     VirtualModelConfig,
@@ -229,6 +229,7 @@ pub fn compile_cache(cx: &mut Context<'_, '_>, cache: &CacheConfig) -> CachePara
             .enumerate()
             .map(|(index, template)| compile_template(cx, index, template))
             .collect(),
+        fingerprint_key: secret::fingerprint(cx, cache.fingerprint_key.as_ref()),
     }
 }
 

@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::SecretText;
+
 /// A row of the matrix: candidates by level, most preferred first.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct RowConfig {
@@ -180,6 +182,10 @@ pub struct CacheConfig {
     pub semantic: SemanticCacheConfig,
     /// Canned answers.
     pub templates: Vec<TemplateConfig>,
+    /// A secret under which the ledger names requests, so that `report --insights` counts repeats
+    /// across starts and replicas: `${VARIABLE}` or `file:/path`. Without it repeats are known for as
+    /// long as the process runs. Read at start.
+    pub fingerprint_key: Option<SecretText>,
 }
 
 /// The exact cache.

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use self::queue::Queue;
 use super::journal::Journal;
 use super::memory::MemoryStore;
+use super::report::ReportReads;
 use super::sqlite::SqliteStore;
 use super::usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
@@ -226,6 +227,15 @@ impl Ledger {
     /// When the store cannot be read.
     pub fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
         self.front.stored.recent(count)
+    }
+
+    /// A view of this moment for reports, with all that was committed before the call. Blocks, and
+    /// so does what is asked of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn reports(&self) -> Result<Box<dyn ReportReads>, LedgerError> {
+        self.front.stored.reports()
     }
 
     /// Keeps a client's opinion about a request, durably. The caller checks first that the request

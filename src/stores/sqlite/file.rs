@@ -6,9 +6,9 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::write::{Inserts, has_request};
-use super::{connect, journal_directory, query, refusal, schema};
+use super::{connect, insight, journal_directory, query, refusal, schema};
 use crate::stores::journal;
-use crate::stores::report::{FocusGroup, Report, ReportQuery};
+use crate::stores::report::{CellScore, FocusGroup, Repeats, Report, ReportQuery, ReportReads};
 use crate::stores::usage::{LedgerError, TimeRange};
 use crate::types::RequestRecord;
 
@@ -68,32 +68,32 @@ impl LedgerFile {
             path: path.into(),
         })
     }
+}
 
-    /// The sums of a period by the dimensions that were asked for.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn report(&self, query: &ReportQuery) -> Result<Report, LedgerError> {
+impl ReportReads for LedgerFile {
+    fn report(&self, query: &ReportQuery) -> Result<Report, LedgerError> {
         query::report(&self.connection, self.schemas, query)
             .map_err(|error| refusal(&self.path, "sum the ledger up", error))
     }
 
-    /// The first and the last instant of which there is a record, milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn span(&self) -> Result<Option<(i64, i64)>, LedgerError> {
+    fn span(&self) -> Result<Option<(i64, i64)>, LedgerError> {
         query::span(&self.connection, self.schemas)
             .map_err(|error| refusal(&self.path, "read the ledger", error))
     }
 
-    /// The groups of a FOCUS export, by day, team, app, provider, model and price.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn focus(&self, range: TimeRange) -> Result<Vec<FocusGroup>, LedgerError> {
+    fn focus(&self, range: TimeRange) -> Result<Vec<FocusGroup>, LedgerError> {
         query::focus(&self.connection, self.schemas, range)
             .map_err(|error| refusal(&self.path, "sum the ledger up", error))
+    }
+
+    fn scores(&self, range: TimeRange) -> Result<Vec<CellScore>, LedgerError> {
+        insight::scores(&self.connection, self.schemas, range)
+            .map_err(|error| refusal(&self.path, "sum the feedback up", error))
+    }
+
+    fn repeats(&self, range: TimeRange) -> Result<Vec<Repeats>, LedgerError> {
+        insight::repeats(&self.connection, self.schemas, range)
+            .map_err(|error| refusal(&self.path, "look for repeats", error))
     }
 }
 

@@ -5,6 +5,7 @@
 //! while the writer writes; `synchronous=FULL` makes a stored batch survive a power cut.
 
 mod file;
+mod insight;
 mod query;
 mod read;
 mod schema;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub use self::file::LedgerFile;
 use self::write::Inserts;
 use super::journal::{self, Journal};
+use super::report::ReportReads;
 use super::usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
     TimeRange, UsageReads, UsageSink,
@@ -162,6 +164,10 @@ impl UsageReads for SqliteStore {
 
     fn recent(&self, count: usize) -> Result<Vec<RequestRecord>, LedgerError> {
         self.with_reader(|connection| read::recent(connection, count))
+    }
+
+    fn reports(&self) -> Result<Box<dyn ReportReads>, LedgerError> {
+        Ok(Box::new(LedgerFile::open(&self.path)?))
     }
 }
 

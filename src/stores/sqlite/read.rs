@@ -79,6 +79,7 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
         reason: reason.as_deref().map(word).transpose()?,
         propensity: row.get("propensity")?,
         cache: column_word(row, "cache")?,
+        fingerprint: row.get("fingerprint")?,
         outcome: column_word(row, "outcome")?,
         status: row.get("status")?,
         error_code: row.get("error_code")?,

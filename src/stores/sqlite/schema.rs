@@ -15,7 +15,11 @@ use crate::stores::usage::LedgerError;
 const APPLICATION_ID: i64 = 0x544c_4754;
 
 /// What brings a file from version n to n + 1.
-const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("v1.sql"),
+    include_str!("v2.sql"),
+    include_str!("v3.sql"),
+];
 
 /// The newest version, the count of migrations.
 #[allow(clippy::cast_possible_wrap, reason = "a handful of migrations")]

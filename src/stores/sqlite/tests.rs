@@ -10,7 +10,7 @@ use super::LedgerFile;
 use crate::stores::journal::frame;
 use crate::stores::sample::{NOON_MS, record};
 use crate::stores::{
-    Dimension, Ledger, LedgerError, LedgerOptions, ReportQuery, SpendFilter, TimeRange,
+    Dimension, Ledger, LedgerError, LedgerOptions, ReportQuery, ReportReads, SpendFilter, TimeRange,
 };
 
 fn slow() -> LedgerOptions {

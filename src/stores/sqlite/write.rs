@@ -47,7 +47,7 @@ impl Inserts {
             format!("INSERT INTO {schema}.{table} VALUES ({marks}) ON CONFLICT DO NOTHING")
         };
         Self {
-            request: insert("requests", 27),
+            request: insert("requests", 28),
             decision: insert("decisions", 3),
             attempt: insert("attempts", 34),
         }
@@ -88,6 +88,7 @@ impl Inserts {
             count(record.latency_us),
             count(record.overhead_us),
             record.ttft_us.map(count),
+            record.fingerprint,
         ])?;
         Ok(inserted == 1)
     }
