@@ -1,5 +1,7 @@
 //! The composition root: the only place that names concrete back ends and puts the rooms together.
 
+mod hydrate;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,9 +26,11 @@ use crate::runtime::latency::Latencies;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError, SpendFilter, TimeRange};
+use crate::stores::{Ledger, LedgerError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
+
+use self::hydrate::hydrate;
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -106,21 +110,6 @@ fn bind(snapshot: Snapshot, deployments: &Deployments) -> Active {
         .map(|model| deployments.bind(model.deployments.iter().map(|deployment| &deployment.id)))
         .collect();
     Active { snapshot, bound }
-}
-
-/// Tells budgets what the ledger already has of their present periods.
-fn hydrate(budgets: &Budgets, ledger: &Ledger, snapshot: &Snapshot) -> Result<(), LedgerError> {
-    budgets.apply(&snapshot.budgets, &|params, range| {
-        let matches = &params.matches;
-        let filter = SpendFilter {
-            team: matches.team.clone(),
-            app: matches.app.clone(),
-            key: matches.key.clone(),
-            model: matches.model.clone(),
-            provider: matches.provider.clone(),
-        };
-        ledger.spent(&filter, TimeRange::from(range))
-    })
 }
 
 /// Loads the configuration again and takes it over, or keeps the last good one and says why. One

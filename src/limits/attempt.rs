@@ -10,9 +10,9 @@ use crate::config::Snapshot;
 use crate::config::snapshot::{Model, Provider};
 use crate::error::ProxyError;
 use crate::runtime::AttemptReservation;
-use crate::runtime::budgets::{Budgets, Payer};
+use crate::runtime::budgets::{Amounts, Budgets, Payer};
 use crate::runtime::limiter::Limiters;
-use crate::types::{Caller, PicoUsd};
+use crate::types::Caller;
 
 /// An attempt that is about to be made.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +25,10 @@ pub struct AttemptRequest<'a> {
     pub provider: &'a Provider,
     /// Tokens that it is expected to use, input and output.
     pub tokens: u64,
-    /// The most that it can cost.
-    pub money: PicoUsd,
+    /// What it may cost.
+    pub money: Amounts,
+    /// The end user that the client names.
+    pub end_user: Option<&'a str>,
 }
 
 /// Sets aside all that the attempt may use: tokens of key, team, provider, model and proxy; money
@@ -75,5 +77,6 @@ fn payer_of(request: &AttemptRequest<'_>) -> Payer {
         key: request.caller.key.clone(),
         model: request.model.id.clone(),
         provider: request.provider.id.clone(),
+        end_user: request.end_user.map(Arc::from),
     }
 }

@@ -120,7 +120,7 @@ impl Bench {
     fn new() -> Self {
         let snapshot = load(FILE, "routes.yaml", &|_| None, 0).expect("a sound file");
         let budgets = Arc::new(Budgets::new(Clock::manual(0)));
-        let empty = |_: &BudgetParams, _: Range<i64>| Ok::<_, Infallible>(PicoUsd::ZERO);
+        let empty = |_: &BudgetParams, _: Range<i64>| Ok::<_, Infallible>(PicoUsd::ZERO.into());
         let Ok(()) = budgets.apply(&snapshot.budgets, &empty);
         Self {
             snapshot,
@@ -144,7 +144,8 @@ impl Bench {
             model: &self.snapshot.models[0],
             provider: &self.snapshot.providers[0],
             tokens,
-            money: PicoUsd::parse_usd(usd).expect("an amount"),
+            money: PicoUsd::parse_usd(usd).expect("an amount").into(),
+            end_user: None,
         };
         reserve_attempt(&self.limiters, &self.budgets, &self.snapshot, &request)
     }

@@ -91,7 +91,8 @@ impl Attempting<'_> {
                 .features
                 .input_tokens
                 .saturating_add(self.expected_output()),
-            money: attempt.candidate.worst_case,
+            money: attempt.candidate.worst_case.into(),
+            end_user: self.call.end_user.as_deref(),
         };
         let reservation = limits::reserve_attempt(
             &self.gw.limiters,

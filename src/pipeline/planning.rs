@@ -1,5 +1,6 @@
 //! The runtime as the policy sees it, the plan, and its decision record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ struct View<'a> {
     active: &'a Active,
     caller: &'a Caller,
     session: Option<SessionKey>,
+    end_user: Option<Arc<str>>,
     affordance: Affordance,
     now: Instant,
     now_ms: i64,
@@ -40,12 +42,14 @@ impl<'a> View<'a> {
             .session
             .as_deref()
             .map(|name| SessionKey::new(&caller.team, name));
-        let affordance = gw.budgets.affordance(caller);
+        let end_user = call.end_user.as_deref();
+        let affordance = gw.budgets.affordance(caller, end_user);
         Self {
             gw,
             active,
             caller,
             session,
+            end_user: end_user.map(Arc::from),
             affordance,
             now: Instant::now(),
             now_ms: gw.clock.unix_ms(),
@@ -61,6 +65,7 @@ impl<'a> View<'a> {
             key: self.caller.key.clone(),
             model: model.id.clone(),
             provider: snapshot.providers[model.provider].id.clone(),
+            end_user: self.end_user.clone(),
         }
     }
 }
@@ -118,10 +123,7 @@ impl RuntimeView for View<'_> {
         if !worst_case.is_positive() || self.active.snapshot.budgets.is_empty() {
             return true;
         }
-        let affordance = self.gw.budgets.affordance_for(&self.payer(model));
-        affordance
-            .remaining
-            .is_none_or(|remaining| worst_case <= remaining)
+        self.gw.budgets.affords(&self.payer(model), worst_case)
     }
 
     fn session_model(&self) -> Option<ModelId> {
@@ -212,7 +214,10 @@ pub(super) fn ensure_candidates(
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(question.call, question.features, model).worst_case,
+            money: policy::costs(question.call, question.features, model)
+                .worst_case
+                .into(),
+            end_user: question.call.end_user.as_deref(),
         };
         if let Some(error) = limits::why_unaffordable(&gw.budgets, &request) {
             return Err(error);

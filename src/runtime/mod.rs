@@ -21,8 +21,8 @@ pub use breaker::{
     Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
 };
 pub use budgets::{
-    Affordance, BudgetAlert, BudgetMatch, BudgetParams, BudgetView, Budgets, Exhausted,
-    OnExhausted, Payer, Period, Reservation,
+    Affordance, Amounts, BudgetAlert, BudgetMatch, BudgetParams, BudgetView, Budgets, EndUserMatch,
+    Exhausted, LedgerSpending, OnExhausted, Overrun, Payer, Period, Reservation, Tagged,
 };
 pub use clients::{HttpClient, HttpClients};
 pub use latency::{Latencies, LatencySample};

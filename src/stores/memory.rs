@@ -61,6 +61,23 @@ impl UsageReads for MemoryStore {
         Ok(sum)
     }
 
+    fn spent_by_end_user(
+        &self,
+        filter: &SpendFilter,
+        range: TimeRange,
+    ) -> Result<Vec<(Option<String>, PicoUsd)>, LedgerError> {
+        let kept = self.kept.read();
+        let mut sums: BTreeMap<Option<String>, PicoUsd> = BTreeMap::new();
+        for record in kept.requests.values() {
+            for attempt in &record.attempts {
+                if range.contains(attempt.started_at_ms) && covers(filter, record, attempt) {
+                    *sums.entry(record.end_user.clone()).or_default() += attempt.cost;
+                }
+            }
+        }
+        Ok(sums.into_iter().collect())
+    }
+
     fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError> {
         let kept = self.kept.read();
         let mut rows: BTreeMap<String, SpendRow> = BTreeMap::new();

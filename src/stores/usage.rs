@@ -230,6 +230,13 @@ pub trait UsageReads: Send + Sync {
     fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, LedgerError>;
     /// The exact cost of all attempts sent in the range that the filter covers.
     fn spent(&self, filter: &SpendFilter, range: TimeRange) -> Result<PicoUsd, LedgerError>;
+    /// The same by the end user whom the client named (`None`: nobody), in no order; reads the rows of
+    /// the range one by one.
+    fn spent_by_end_user(
+        &self,
+        filter: &SpendFilter,
+        range: TimeRange,
+    ) -> Result<Vec<(Option<String>, PicoUsd)>, LedgerError>;
     /// The breakdown of a range, dearest first, then by name.
     fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError>;
     /// The last `count` requests, newest first.

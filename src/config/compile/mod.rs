@@ -207,7 +207,13 @@ pub fn compile(
     let aliases = selection::compile_aliases(cx, &file.aliases, &virtual_models);
     let teams = callers::compile_teams(cx, &file.teams, &models);
     let keys = callers::compile_keys(cx, &file.keys, &teams);
-    let budgets = budgets::compile(cx, &file.budgets, &file.keys, &models, &providers);
+    let named = budgets::Named {
+        keys: &file.keys,
+        teams: &file.teams,
+        models: &models,
+        providers: &providers,
+    };
+    let budgets = budgets::compile(cx, &file.budgets, named);
     let limits = cx.limits(at!["limits"], file.limits);
     let cache = selection::compile_cache(cx, &file.cache);
     let resilience = resilience::compile(cx, &file.resilience);

@@ -1,5 +1,6 @@
 //! `limits`, `teams` and `keys`
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,6 +39,8 @@ pub struct TeamConfig {
     pub regions: Vec<String>,
     /// Limits of the team, over all its keys.
     pub limits: LimitsConfig,
+    /// Tags that budgets can match, such as `cost_center: "4711"`; its keys inherit them.
+    pub tags: IndexMap<String, String>,
 }
 
 impl Default for TeamConfig {
@@ -47,6 +50,7 @@ impl Default for TeamConfig {
             allow: vec!["*".to_owned()],
             regions: Vec::new(),
             limits: LimitsConfig::default(),
+            tags: IndexMap::new(),
         }
     }
 }
@@ -71,4 +75,7 @@ pub struct KeyConfig {
     /// Limits of the key.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Tags that budgets can match, beside and before its team's.
+    #[serde(default)]
+    pub tags: IndexMap<String, String>,
 }

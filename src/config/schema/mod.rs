@@ -20,7 +20,10 @@ pub use limits::{KeyConfig, LimitsConfig, TeamConfig};
 pub use models::{
     DeploymentConfig, ModelConfig, PriceClasses, PriceConfig, QualityConfig, Support,
 };
-pub use money::{BudgetConfig, ExhaustedConfig, MatchConfig, PacingConfig, PeriodConfig};
+pub use money::{
+    BudgetConfig, ExhaustedConfig, MatchConfig, OverrunConfig, PacingConfig, PeriodConfig,
+    WindowConfig,
+};
 pub use providers::{DialectConfig, ProviderConfig, QuirkConfig, SimulatedConfig};
 pub use resilience::{
     AnswerRuleConfig, BreakerConfig, ErrorRuleConfig, ErrorRulesConfig, FallbackConfig,

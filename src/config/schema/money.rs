@@ -1,5 +1,6 @@
 //! `budgets`
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,12 +17,19 @@ pub struct BudgetConfig {
     #[serde(default, rename = "match")]
     pub matches: MatchConfig,
     /// How much a period may cost, USD.
-    pub limit_usd: Decimal,
+    pub limit_usd: Option<Decimal>,
     /// How long a period is.
-    pub period: PeriodConfig,
+    pub period: Option<PeriodConfig>,
+    /// Several limits on the same requests, instead of `limit_usd` and `period`: each is a budget of
+    /// its own, called `NAME/PERIOD`, and a request must fit into all of them.
+    #[serde(default)]
+    pub windows: Vec<WindowConfig>,
     /// Where its periods begin at midnight, as an IANA name such as `Europe/Madrid`.
     #[serde(default = "utc")]
     pub timezone: String,
+    /// Accepts a bounded risk, so that large requests do not hold far more than they will cost. Not
+    /// set: strict, the budget reserves the worst case and can never be overrun.
+    pub overrun: Option<OverrunConfig>,
     /// How the spending is spread over the period.
     #[serde(default)]
     pub pacing: PacingConfig,
@@ -43,7 +51,37 @@ fn usual_alerts() -> Vec<f64> {
     vec![0.8, 0.95, 1.0]
 }
 
-/// Which requests a budget pays for. Values come from this file, never from what clients claim.
+/// One of several limits of a budget.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowConfig {
+    /// How much a period may cost, USD.
+    pub limit_usd: Decimal,
+    /// How long a period is.
+    pub period: PeriodConfig,
+}
+
+/// A bounded risk: an attempt reserves what its input and output have cost and how long its answers
+/// were for this key, task, level and model, not the whole of `max_tokens`. Until a thousand answers
+/// are known (for a probability of 0.001), the worst case counts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverrunConfig {
+    /// How far the budget may be overrun at the very most, USD: worst cases in flight beyond it wait.
+    pub at_most_usd: Decimal,
+    /// With which probability an attempt may cost more than was reserved for it.
+    #[serde(default = "usual_probability")]
+    #[schemars(range(min = 0.0001, max = 0.1))]
+    pub probability: f64,
+}
+
+/// One attempt in a thousand: rare enough to be an exception, and learned within a day by most cells.
+const fn usual_probability() -> f64 {
+    0.001
+}
+
+/// Which requests a budget pays for. Values come from this file, never from what clients claim; but
+/// for `end_user`, which only ever makes a limit narrower.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MatchConfig {
@@ -57,6 +95,11 @@ pub struct MatchConfig {
     pub model: Option<String>,
     /// A name under `providers`.
     pub provider: Option<String>,
+    /// An end user as clients name him in `user`, or `"*"`: the limit holds for each end user alone.
+    /// Needs `team`, `app`, `key` or `tags` beside it.
+    pub end_user: Option<String>,
+    /// Tags under `tags` of keys and teams; a request's own tags count for nothing here.
+    pub tags: IndexMap<String, String>,
 }
 
 /// How the spending is spread over the period.

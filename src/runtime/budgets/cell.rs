@@ -1,55 +1,92 @@
-//! One budget: what its period has spent and what is held for attempts in flight.
+//! One budget, or one end user of a budget: what its period has spent and what is held for attempts
+//! in flight.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::PicoUsd;
 
+use super::pace::{Course, MAX_PRICE, Pace};
 use super::period::{Bounds, bounds};
-use super::{Affordance, BudgetAlert, BudgetParams, BudgetView, Exhausted, OnExhausted, Period};
+use super::{
+    Affordance, Amounts, BudgetAlert, BudgetParams, BudgetView, EndUserMatch, Exhausted,
+    OnExhausted, Period,
+};
 
 /// When to come back while money in flight is in the way: answers take seconds.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(2);
-/// The price of money never rises above this: ten times the weight of its cost is as good as never.
-const MAX_SHADOW_PRICE: f64 = 10.0;
 const DAY_MS: i128 = 24 * 60 * 60 * 1_000;
 /// Thresholds are compared as integers, in parts of the limit.
 const PARTS: i128 = 1_000_000;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Cell {
-    params: BudgetParams,
+    params: Arc<BudgetParams>,
     bounds: Bounds,
     pub(super) spent: PicoUsd,
-    /// The sum of the matching reservations in flight.
-    pub(super) reserved: PicoUsd,
+    /// The sum of what the matching reservations in flight set aside here.
+    reserved: PicoUsd,
+    /// The sum of their worst cases; the same in a strict budget.
+    at_stake: PicoUsd,
+    /// How many reservations are in flight, those of nothing included.
+    holders: u32,
     /// How many of `alert_at` have been alerted about in this period.
     alerted: usize,
+    pace: Pace,
 }
 
 impl Cell {
     /// A cell for these parameters that keeps what `known`, which counts the same money, has spent.
     /// Nothing is reserved in it yet.
     pub(super) fn new(params: BudgetParams, known: Option<&Self>, now_ms: i64) -> Self {
+        Self::of(Arc::new(params), known, now_ms)
+    }
+
+    fn of(params: Arc<BudgetParams>, known: Option<&Self>, now_ms: i64) -> Self {
         let mut cell = Self {
             bounds: known.map_or_else(
                 || bounds(params.period, &params.timezone, now_ms),
                 |known| known.bounds,
             ),
             spent: known.map_or(PicoUsd::ZERO, |known| known.spent),
-            alerted: 0,
             reserved: PicoUsd::ZERO,
+            at_stake: PicoUsd::ZERO,
+            holders: 0,
+            alerted: 0,
+            pace: Pace::default(),
             params,
         };
-        // What was alerted about stays so while the same thresholds hold of the same limit.
+        // What was alerted about stays so while the same thresholds hold of the same limit, and so
+        // does the price; under another limit the pace is another.
         if let Some(known) = known
             && known.params.limit == cell.params.limit
-            && known.params.alert_at == cell.params.alert_at
         {
-            cell.alerted = known.alerted;
+            cell.pace = known.pace;
+            if known.params.alert_at == cell.params.alert_at {
+                cell.alerted = known.alerted;
+            }
+        } else {
+            cell.pace = Pace::restored(&cell.course(), now_ms);
         }
         cell.roll(now_ms);
         cell
+    }
+
+    /// A new cell for an end user of this budget.
+    pub(super) fn for_end_user(&self, now_ms: i64) -> Self {
+        Self::of(Arc::clone(&self.params), None, now_ms)
+    }
+
+    /// The cell of an end user as it goes on under this budget's parameters.
+    pub(super) fn shared_with(&self, known: &Self, now_ms: i64) -> Self {
+        Self::of(Arc::clone(&self.params), Some(known), now_ms)
+    }
+
+    /// Sets what the period has spent before this cell began to count.
+    pub(super) fn restore(&mut self, spent: PicoUsd, now_ms: i64) {
+        self.spent = spent;
+        self.pace = Pace::restored(&self.course(), now_ms);
     }
 
     /// True when it counts the money that `params` mean: same name, match, period and time zone.
@@ -60,8 +97,25 @@ impl Cell {
             && self.params.timezone == params.timezone
     }
 
+    pub(super) fn end_user(&self) -> Option<&EndUserMatch> {
+        self.params.matches.end_user.as_ref()
+    }
+
     pub(super) const fn period_start_ms(&self) -> i64 {
         self.bounds.start_ms
+    }
+
+    pub(super) const fn period_end_ms(&self) -> i64 {
+        self.bounds.end_ms
+    }
+
+    /// True when nothing would be lost with it.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.holders == 0 && self.has_spent_nothing()
+    }
+
+    pub(super) const fn has_spent_nothing(&self) -> bool {
+        !self.spent.is_positive()
     }
 
     /// Begins a new period once the present one has ended. A clock that was set back stays in the
@@ -73,22 +127,43 @@ impl Cell {
         self.bounds = bounds(self.params.period, &self.params.timezone, now_ms);
         self.spent = PicoUsd::ZERO;
         self.alerted = 0;
+        self.pace = Pace::restored(&self.course(), now_ms);
+    }
+
+    /// What an attempt sets aside here.
+    fn share_of(&self, amounts: Amounts) -> PicoUsd {
+        match self.params.overrun {
+            None => amounts.worst_case,
+            Some(_) => amounts.likely,
+        }
+    }
+
+    /// What may be at stake: the limit, and the overrun that is accepted.
+    fn stake(&self) -> PicoUsd {
+        let overrun = self.params.overrun.map(|overrun| overrun.at_most);
+        self.params.limit + overrun.unwrap_or(PicoUsd::ZERO)
+    }
+
+    /// Whether these amounts fit with this much set aside and at stake.
+    fn fits(&self, amounts: Amounts, reserved: PicoUsd, at_stake: PicoUsd) -> bool {
+        self.spent + reserved + self.share_of(amounts) <= self.params.limit
+            && self.spent + at_stake + amounts.worst_case <= self.stake()
     }
 
     /// Why it cannot pay this amount too, if it cannot.
-    pub(super) fn refusal(&self, amount: PicoUsd, now_ms: i64) -> Option<Exhausted> {
-        if self.spent + self.reserved + amount <= self.params.limit {
+    pub(super) fn refusal(&self, amounts: Amounts, now_ms: i64) -> Option<Exhausted> {
+        if self.fits(amounts, self.reserved, self.at_stake) {
             return None;
         }
-        let in_flight_blocks = self.spent + amount <= self.params.limit;
-        let helps = amount <= self.params.limit;
+        let in_flight_blocks = self.fits(amounts, PicoUsd::ZERO, PicoUsd::ZERO);
+        let helps = self.could_ever(amounts);
         Some(Exhausted {
             budget: self.params.id.clone(),
             limit: self.params.limit,
             period: self.params.period,
             spent: self.spent,
             reserved: self.reserved,
-            asked: amount,
+            asked: amounts.worst_case,
             on_exhausted: self.params.on_exhausted,
             retry_after: if in_flight_blocks {
                 Some(IN_FLIGHT_WAIT)
@@ -99,43 +174,61 @@ impl Cell {
         })
     }
 
-    /// Counts a settlement and queues the alerts that it causes.
-    pub(super) fn spend(&mut self, amount: PicoUsd, alerts: &mut VecDeque<BudgetAlert>) {
+    /// True when a whole period could pay these amounts.
+    pub(super) fn could_ever(&self, amounts: Amounts) -> bool {
+        self.share_of(amounts) <= self.params.limit && amounts.worst_case <= self.stake()
+    }
+
+    /// Sets aside.
+    pub(super) fn hold(&mut self, amounts: Amounts) {
+        self.reserved += self.share_of(amounts);
+        self.at_stake += amounts.worst_case;
+        self.holders = self.holders.saturating_add(1);
+    }
+
+    /// Gives back what [`Self::hold`] has set aside.
+    pub(super) fn free(&mut self, amounts: Amounts) {
+        self.reserved -= self.share_of(amounts);
+        self.at_stake -= amounts.worst_case;
+        self.holders = self.holders.saturating_sub(1);
+    }
+
+    /// Counts a settlement.
+    pub(super) fn spend(&mut self, amount: PicoUsd, now_ms: i64) {
+        self.pace.spend(&self.course(), amount.as_usd_f64(), now_ms);
         self.spent += amount;
-        self.alert(alerts);
     }
 
-    /// After its limit or thresholds may have changed: alerts about those that are newly reached, or
-    /// (`quiet`) takes them as alerted about.
-    pub(super) fn rearm(&mut self, quiet: bool, alerts: &mut VecDeque<BudgetAlert>) {
-        if quiet {
-            while self.next_threshold().is_some() {
-                self.alerted += 1;
-            }
-        } else {
-            self.alert(alerts);
-        }
+    /// Takes this many thresholds as alerted about.
+    pub(super) fn take_as_alerted(&mut self, reached: usize) {
+        self.alerted = self.alerted.max(reached);
     }
 
-    fn alert(&mut self, alerts: &mut VecDeque<BudgetAlert>) {
-        while let Some(threshold) = self.next_threshold() {
-            self.alerted += 1;
-            alerts.push_back(BudgetAlert {
-                budget: self.params.id.clone(),
-                threshold,
-                spent: self.spent,
-                limit: self.params.limit,
-                period_start_ms: self.bounds.start_ms,
-            });
-        }
-    }
-
-    /// The next threshold, when it has been reached.
-    fn next_threshold(&self) -> Option<f64> {
-        let threshold = *self.params.alert_at.get(self.alerted)?;
+    /// How many thresholds are reached.
+    pub(super) fn thresholds_reached(&self) -> usize {
         let spent = self.spent.pico().saturating_mul(PARTS);
-        let reached = self.params.limit.pico().saturating_mul(parts(threshold));
-        (spent >= reached).then_some(threshold)
+        let reached =
+            |threshold: &&f64| spent >= self.params.limit.pico().saturating_mul(parts(**threshold));
+        self.params.alert_at.iter().take_while(reached).count()
+    }
+
+    /// Queues alerts about the first `reached` thresholds, but for those that were alerted about.
+    pub(super) fn alert(
+        &mut self,
+        reached: usize,
+        spent: PicoUsd,
+        alerts: &mut VecDeque<BudgetAlert>,
+    ) {
+        let params = &self.params;
+        let fresh = params.alert_at.iter().take(reached).skip(self.alerted);
+        alerts.extend(fresh.map(|&threshold| BudgetAlert {
+            budget: params.id.clone(),
+            threshold,
+            spent,
+            limit: params.limit,
+            period_start_ms: self.bounds.start_ms,
+        }));
+        self.take_as_alerted(reached);
     }
 
     /// Adds what this budget says to what a payer can afford.
@@ -152,36 +245,32 @@ impl Cell {
         affordance.floor |= self.under_floor(now_ms);
     }
 
+    /// The same for an end user who has no cell yet.
+    pub(super) fn bear_on_new(&self, affordance: &mut Affordance) {
+        let left = self.params.limit;
+        affordance.remaining = Some(affordance.remaining.map_or(left, |least| least.min(left)));
+    }
+
     /// What is not yet spent; below zero when overrun. Money in flight is not looked at: worst cases
     /// come and go, and what follows from this should not flicker with them.
     fn left(&self) -> PicoUsd {
         self.params.limit - self.spent
     }
 
-    /// The price of money λ ≥ 0: with `s` of the limit spent and `e` of the period elapsed,
-    /// `(s − e) / (1 − s)`. It is how much faster money must last from here on than the plan said:
-    /// `(1 − e) / (1 − s) − 1`. So it is 0 on pace or behind it, rises smoothly ahead of it, has no
-    /// bound towards exhaustion (cut at a maximum), and falls again as time catches up.
-    fn shadow_price(&self, now_ms: i64) -> f64 {
-        let Some(elapsed) = self.elapsed_share(now_ms) else {
-            return 0.0;
-        };
-        let spent = self.share();
-        if spent >= 1.0 {
-            return MAX_SHADOW_PRICE;
+    fn course(&self) -> Course {
+        Course {
+            bounds: self.bounds,
+            limit_usd: self.params.limit.as_usd_f64(),
+            spent_usd: self.spent.as_usd_f64(),
         }
-        ((spent - elapsed) / (1.0 - spent)).clamp(0.0, MAX_SHADOW_PRICE)
     }
 
-    /// Share of the period that has passed; a total has none, and so no pace.
-    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a month fit")]
-    fn elapsed_share(&self, now_ms: i64) -> Option<f64> {
-        if self.params.period == Period::Total || self.bounds.end_ms == i64::MAX {
-            return None;
+    /// The price of money; under the floor, which is a pace of its own, the highest.
+    fn shadow_price(&self, now_ms: i64) -> f64 {
+        if self.under_floor(now_ms) {
+            return MAX_PRICE;
         }
-        let length = (self.bounds.end_ms - self.bounds.start_ms) as f64;
-        let passed = (now_ms - self.bounds.start_ms) as f64;
-        Some((passed / length).clamp(0.0, 1.0))
+        self.pace.price(&self.course(), now_ms)
     }
 
     fn share(&self) -> f64 {
@@ -192,8 +281,7 @@ impl Cell {
         }
     }
 
-    /// True when less is left per remaining day than must be kept; a total is under its floor when
-    /// less than one day's reserve is left.
+    /// True when less is left per remaining day than must be kept.
     fn under_floor(&self, now_ms: i64) -> bool {
         let Some(per_day) = self.params.reserve_per_day else {
             return false;
@@ -225,9 +313,11 @@ impl Cell {
             period_start_ms: self.bounds.start_ms,
             period_end_ms: Some(self.bounds.end_ms).filter(|end| *end != i64::MAX),
             shadow_price: self.shadow_price(now_ms),
+            forecast_usd: self.pace.forecast_usd(&self.course(), now_ms),
             share: self.share(),
             floor: self.under_floor(now_ms),
             on_exhausted: self.params.on_exhausted,
+            end_users: None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Which budgets match a payer, without looking at all of them: budgets that name the same
 //! dimensions (team, app, key, model, provider) share one table, so the work grows with the number
-//! of such combinations in the file, of which there are a handful, and not with the budgets.
+//! of such combinations in the file, of which there are a handful, and not with the budgets. Those
+//! that name tags are looked at one by one, once for each payer that is new.
+//!
+//! End users are none of it: the client names them, and accounts must not grow with what clients say.
 
 use indexmap::Equivalent;
 use rustc_hash::FxHashMap;
@@ -16,63 +19,97 @@ pub(super) type CellIndices = SmallVec<[usize; 4]>;
 /// Which dimensions a budget names.
 type Dimensions = [bool; 5];
 
+/// A payer without the end user, or what a budget says about one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct AccountKey {
+    team: Option<TeamId>,
+    app: Option<AppId>,
+    key: Option<KeyId>,
+    model: Option<ModelId>,
+    provider: Option<ProviderId>,
+}
+
+impl AccountKey {
+    fn named_by(matches: &BudgetMatch) -> Self {
+        Self {
+            team: matches.team.clone(),
+            app: matches.app.clone(),
+            key: matches.key.clone(),
+            model: matches.model.clone(),
+            provider: matches.provider.clone(),
+        }
+    }
+
+    const fn dimensions(&self) -> Dimensions {
+        [
+            self.team.is_some(),
+            self.app.is_some(),
+            self.key.is_some(),
+            self.model.is_some(),
+            self.provider.is_some(),
+        ]
+    }
+
+    /// By these dimensions only.
+    fn restricted(&self, [team, app, key, model, provider]: Dimensions) -> Self {
+        Self {
+            team: self.team.clone().filter(|_| team),
+            app: self.app.clone().filter(|_| app),
+            key: self.key.clone().filter(|_| key),
+            model: self.model.clone().filter(|_| model),
+            provider: self.provider.clone().filter(|_| provider),
+        }
+    }
+}
+
 /// The budgets of one configuration by what they match.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    tables: Vec<(Dimensions, FxHashMap<BudgetMatch, CellIndices>)>,
+    tables: Vec<(Dimensions, FxHashMap<AccountKey, CellIndices>)>,
+    /// What those that name tags say, beside their entry in `tables`.
+    matches: Vec<BudgetMatch>,
 }
 
 impl Index {
     pub(super) fn new(params: &[BudgetParams]) -> Self {
-        let mut index = Self::default();
+        let mut index = Self {
+            matches: params.iter().map(|budget| budget.matches.clone()).collect(),
+            ..Self::default()
+        };
         for (cell, budget) in params.iter().enumerate() {
-            let named = dimensions(&budget.matches);
+            let key = AccountKey::named_by(&budget.matches);
+            let named = key.dimensions();
             let known = index.tables.iter().position(|(table, _)| *table == named);
             let at = known.unwrap_or_else(|| {
                 index.tables.push((named, FxHashMap::default()));
                 index.tables.len() - 1
             });
             let (_, table) = &mut index.tables[at];
-            table.entry(budget.matches.clone()).or_default().push(cell);
+            table.entry(key).or_default().push(cell);
         }
         index
     }
 
-    /// The cells that match a payer.
-    pub(super) fn cells_of(&self, payer: &BudgetMatch) -> CellIndices {
+    /// The cells that match a payer, and those that do for some end user.
+    pub(super) fn cells_of(&self, payer: &AccountKey) -> (CellIndices, CellIndices) {
         let mut cells = CellIndices::new();
         for (named, table) in &self.tables {
-            if let Some(found) = table.get(&restricted(payer, *named)) {
+            if let Some(found) = table.get(&payer.restricted(*named)) {
                 cells.extend_from_slice(found);
             }
         }
+        cells.retain(|cell| {
+            let tagged = self.matches[*cell].tagged.as_ref();
+            tagged.is_none_or(|tagged| tagged.covers(payer.team.as_ref(), payer.key.as_ref()))
+        });
         cells.sort_unstable();
         cells
+            .into_iter()
+            .partition(|cell| self.matches[*cell].end_user.is_none())
     }
 }
 
-const fn dimensions(matches: &BudgetMatch) -> Dimensions {
-    [
-        matches.team.is_some(),
-        matches.app.is_some(),
-        matches.key.is_some(),
-        matches.model.is_some(),
-        matches.provider.is_some(),
-    ]
-}
-
-/// The payer by these dimensions only.
-fn restricted(payer: &BudgetMatch, [team, app, key, model, provider]: Dimensions) -> BudgetMatch {
-    BudgetMatch {
-        team: payer.team.clone().filter(|_| team),
-        app: payer.app.clone().filter(|_| app),
-        key: payer.key.clone().filter(|_| key),
-        model: payer.model.clone().filter(|_| model),
-        provider: payer.provider.clone().filter(|_| provider),
-    }
-}
-
-/// A payer that is looked up without cloning its names. Field by field like [`BudgetMatch`], so
+/// A payer that is looked up without cloning its names. Field by field like [`AccountKey`], so
 /// that both hash alike.
 #[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct PayerRef<'a> {
@@ -104,8 +141,8 @@ impl<'a> PayerRef<'a> {
         }
     }
 
-    pub(super) fn to_match(self) -> BudgetMatch {
-        BudgetMatch {
+    pub(super) fn to_key(self) -> AccountKey {
+        AccountKey {
             team: self.team.cloned(),
             app: self.app.cloned(),
             key: self.key.cloned(),
@@ -115,8 +152,8 @@ impl<'a> PayerRef<'a> {
     }
 }
 
-impl Equivalent<BudgetMatch> for PayerRef<'_> {
-    fn equivalent(&self, key: &BudgetMatch) -> bool {
+impl Equivalent<AccountKey> for PayerRef<'_> {
+    fn equivalent(&self, key: &AccountKey) -> bool {
         self.team == key.team.as_ref()
             && self.app == key.app.as_ref()
             && self.key == key.key.as_ref()

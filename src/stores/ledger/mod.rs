@@ -213,6 +213,19 @@ impl Ledger {
         self.front.stored.spent(filter, range)
     }
 
+    /// The same by the end user whom the client named; `None`: nobody. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Ledger::spent`].
+    pub fn spent_by_end_user(
+        &self,
+        filter: &SpendFilter,
+        range: TimeRange,
+    ) -> Result<Vec<(Option<String>, PicoUsd)>, LedgerError> {
+        self.flush_blocking(SPENT_PATIENCE)?;
+        self.front.stored.spent_by_end_user(filter, range)
+    }
+
     /// The breakdown of a range for the dashboard, dearest first; as of the last batch. Blocks.
     ///
     /// # Errors

@@ -158,6 +158,14 @@ impl UsageReads for SqliteStore {
         self.with_reader(|connection| read::spent(connection, filter, range))
     }
 
+    fn spent_by_end_user(
+        &self,
+        filter: &SpendFilter,
+        range: TimeRange,
+    ) -> Result<Vec<(Option<String>, PicoUsd)>, LedgerError> {
+        self.with_reader(|connection| read::spent_by_end_user(connection, filter, range))
+    }
+
     fn spend_by(&self, by: SpendBy, range: TimeRange) -> Result<Vec<SpendRow>, LedgerError> {
         self.with_reader(|connection| read::spend_by(connection, by, range))
     }

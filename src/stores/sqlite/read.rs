@@ -256,6 +256,35 @@ pub(super) fn spent(
     )
 }
 
+pub(super) fn spent_by_end_user(
+    connection: &Connection,
+    filter: &SpendFilter,
+    range: TimeRange,
+) -> rusqlite::Result<Vec<(Option<String>, PicoUsd)>> {
+    let sql = "\
+        SELECT r.end_user, sum(a.cost_pico / 1000000), sum(a.cost_pico % 1000000) \
+        FROM main.attempts a JOIN main.requests r USING (request_id) \
+        WHERE a.started_at_ms >= :from AND a.started_at_ms < :to \
+          AND (:team IS NULL OR r.team = :team) AND (:app IS NULL OR r.app = :app) \
+          AND (:key IS NULL OR r.key = :key) AND (:model IS NULL OR a.model = :model) \
+          AND (:provider IS NULL OR a.provider = :provider) \
+        GROUP BY r.end_user";
+    connection
+        .prepare_cached(sql)?
+        .query_map(
+            named_params! {
+                ":from": range.from_ms, ":to": range.to_ms,
+                ":team": filter.team.as_ref().map(TeamId::as_str),
+                ":app": filter.app.as_ref().map(AppId::as_str),
+                ":key": filter.key.as_ref().map(KeyId::as_str),
+                ":model": filter.model.as_ref().map(ModelId::as_str),
+                ":provider": filter.provider.as_ref().map(ProviderId::as_str),
+            },
+            |row| Ok((row.get(0)?, joined(row.get(1)?, row.get(2)?))),
+        )?
+        .collect()
+}
+
 pub(super) fn spend_by(
     connection: &Connection,
     by: SpendBy,

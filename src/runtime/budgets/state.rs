@@ -1,0 +1,456 @@
+//! What the lock guards: the cells, who matches which, and what is in flight.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use smallvec::SmallVec;
+
+use crate::types::{BudgetId, PicoUsd};
+
+use super::cell::Cell;
+use super::index::{AccountKey, CellIndices, Index, PayerRef};
+use super::tally::Tally;
+use super::users::Family;
+use super::{
+    Affordance, Amounts, BudgetAlert, BudgetParams, BudgetView, EndUserMatch, Exhausted,
+    LedgerSpending,
+};
+
+/// Alerts that wait to be taken; beyond it the oldest is dropped, so that nobody's absence grows
+/// memory. Far above what one look at the queue can find, since each fires once per period.
+const MAX_ALERTS: usize = 4_096;
+
+/// What one combination of team, app, key, model and provider has to do with budgets.
+#[derive(Debug, Default)]
+struct Account {
+    /// The cells that match it, whoever the end user is.
+    cells: CellIndices,
+    /// The budgets that match it for some end user.
+    by_end_user: CellIndices,
+    /// What it has settled in this process.
+    tally: Tally,
+}
+
+/// One reservation.
+#[derive(Debug)]
+struct InFlight {
+    account: usize,
+    amounts: Amounts,
+    end_user: Option<Arc<str>>,
+    /// Budget and cell, where the end user decides which cell it is.
+    user_cells: SmallVec<[(usize, usize); 1]>,
+}
+
+/// What the ledger says of a budget's period.
+pub(super) struct Past {
+    pub(super) from_ms: i64,
+    pub(super) spending: LedgerSpending,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The file's budgets in its order, then those of end users (and gaps, in `free_cells`).
+    cells: Vec<Cell>,
+    /// For each of the file's budgets, those of its end users, where it has any.
+    families: Vec<Option<Family>>,
+    free_cells: Vec<usize>,
+    by_name: FxHashMap<BudgetId, usize>,
+    index: Index,
+    /// Grows with the combinations that the configuration allows, never with clients' input.
+    accounts: IndexMap<AccountKey, Account, FxBuildHasher>,
+    in_flight: Vec<Option<InFlight>>,
+    free_slots: Vec<usize>,
+    pub(super) alerts: VecDeque<BudgetAlert>,
+    /// False until the first apply, which restores rather than adds.
+    applied: bool,
+}
+
+impl State {
+    /// True when a cell already counts the same money.
+    pub(super) fn knows(&self, params: &BudgetParams) -> bool {
+        let found = self.by_name.get(&params.id);
+        found.is_some_and(|&index| self.cells[index].counts_for(params))
+    }
+
+    /// The account of a payer; opened when it is first seen.
+    pub(super) fn account(&mut self, payer: &PayerRef<'_>) -> usize {
+        if let Some(index) = self.accounts.get_index_of(payer) {
+            return index;
+        }
+        let key = payer.to_key();
+        let (cells, by_end_user) = self.index.cells_of(&key);
+        let account = Account {
+            cells,
+            by_end_user,
+            tally: Tally::default(),
+        };
+        self.accounts.insert_full(key, account).0
+    }
+
+    /// Reserves in every cell of the account, or in none; returns the slot.
+    ///
+    /// # Errors
+    /// The budget that stands in the way the longest.
+    pub(super) fn reserve(
+        &mut self,
+        account: usize,
+        amounts: Amounts,
+        end_user: Option<&Arc<str>>,
+        now_ms: i64,
+    ) -> Result<usize, Exhausted> {
+        let user_cells = self.user_cells(account, end_user, now_ms);
+        let held = InFlight {
+            account,
+            amounts,
+            end_user: end_user.cloned(),
+            user_cells,
+        };
+        if amounts.worst_case.is_positive()
+            && let Err(exhausted) = self.check(&held, now_ms)
+        {
+            self.retire_idle(&held);
+            return Err(exhausted);
+        }
+        Ok(self.hold(held))
+    }
+
+    /// Whether every cell can pay.
+    fn check(&mut self, held: &InFlight, now_ms: i64) -> Result<(), Exhausted> {
+        let mut worst: Option<Exhausted> = None;
+        let own = held.user_cells.iter().map(|(_, cell)| cell);
+        for &index in self.accounts[held.account].cells.iter().chain(own) {
+            let cell = &mut self.cells[index];
+            cell.roll(now_ms);
+            if let Some(exhausted) = cell.refusal(held.amounts, now_ms) {
+                let wait = |e: &Exhausted| e.retry_after.unwrap_or(Duration::MAX);
+                let longer = worst
+                    .as_ref()
+                    .is_none_or(|held| wait(&exhausted) > wait(held));
+                worst = if longer { Some(exhausted) } else { worst };
+            }
+        }
+        worst.map_or(Ok(()), Err)
+    }
+
+    fn hold(&mut self, held: InFlight) -> usize {
+        let own = held.user_cells.iter().map(|(_, cell)| cell);
+        for &index in self.accounts[held.account].cells.iter().chain(own) {
+            self.cells[index].hold(held.amounts);
+        }
+        if let Some(slot) = self.free_slots.pop() {
+            self.in_flight[slot] = Some(held);
+            return slot;
+        }
+        self.in_flight.push(Some(held));
+        self.in_flight.len() - 1
+    }
+
+    /// Ends a reservation; `actual` is what it cost, `None` when nothing happened.
+    pub(super) fn release(&mut self, slot: usize, actual: Option<PicoUsd>, now_ms: i64) {
+        let Some(held) = self.in_flight.get_mut(slot).and_then(Option::take) else {
+            return;
+        };
+        self.free_slots.push(slot);
+        let account = &mut self.accounts[held.account];
+        if let Some(actual) = actual {
+            account.tally.add(now_ms, actual);
+        }
+        let plain = account.cells.iter().map(|&cell| (cell, cell));
+        for (budget, index) in plain.chain(held.user_cells.iter().copied()) {
+            let cell = &mut self.cells[index];
+            cell.free(held.amounts);
+            let Some(actual) = actual else { continue };
+            cell.roll(now_ms);
+            cell.spend(actual, now_ms);
+            let (reached, spent) = (cell.thresholds_reached(), cell.spent);
+            let named = &mut self.cells[budget];
+            named.roll(now_ms);
+            named.alert(reached, spent, &mut self.alerts);
+        }
+        while self.alerts.len() > MAX_ALERTS {
+            self.alerts.pop_front();
+        }
+        self.retire_idle(&held);
+    }
+
+    /// Adds up what the cells of an account say about what it can afford.
+    pub(super) fn affordance(
+        &mut self,
+        account: usize,
+        end_user: Option<&str>,
+        now_ms: i64,
+    ) -> Affordance {
+        let mut affordance = Affordance::default();
+        self.each_cell(account, end_user, now_ms, |cell, is_new| {
+            if is_new {
+                cell.bear_on_new(&mut affordance);
+            } else {
+                cell.bear_on(&mut affordance, now_ms);
+            }
+        });
+        affordance
+    }
+
+    /// True when every cell of an account could pay these amounts.
+    pub(super) fn affords(
+        &mut self,
+        account: usize,
+        amounts: Amounts,
+        end_user: Option<&str>,
+        now_ms: i64,
+    ) -> bool {
+        let mut affords = true;
+        self.each_cell(account, end_user, now_ms, |cell, is_new| {
+            affords &= if is_new {
+                cell.could_ever(amounts)
+            } else {
+                cell.refusal(amounts, now_ms).is_none()
+            };
+        });
+        affords
+    }
+
+    /// Looks at every cell of an account. An end user who has no cell yet gets none by being looked
+    /// at: then it is the budget's own, and the last argument is true.
+    fn each_cell(
+        &mut self,
+        account: usize,
+        end_user: Option<&str>,
+        now_ms: i64,
+        mut look: impl FnMut(&Cell, bool),
+    ) {
+        let Self {
+            cells,
+            accounts,
+            families,
+            ..
+        } = self;
+        let account = &accounts[account];
+        for &index in &account.cells {
+            cells[index].roll(now_ms);
+            look(&cells[index], false);
+        }
+        for &budget in &account.by_end_user {
+            let seat = match (cells[budget].end_user(), end_user, &families[budget]) {
+                (Some(EndUserMatch::One(name)), user, _) if user != Some(&**name) => continue,
+                (Some(EndUserMatch::Each), Some(user), Some(family)) => match family.find(user) {
+                    Some(own) => (own, false),
+                    None => (budget, family.has_room(user)),
+                },
+                _ => (budget, false),
+            };
+            cells[seat.0].roll(now_ms);
+            look(&cells[seat.0], seat.1);
+        }
+    }
+
+    /// The cells that an end user's attempt counts in, made where there are none.
+    fn user_cells(
+        &mut self,
+        account: usize,
+        end_user: Option<&Arc<str>>,
+        now_ms: i64,
+    ) -> SmallVec<[(usize, usize); 1]> {
+        let budgets = self.accounts[account].by_end_user.clone();
+        let mut found = SmallVec::new();
+        for budget in budgets {
+            let cell = match (self.cells[budget].end_user(), end_user) {
+                (Some(EndUserMatch::One(name)), user) => {
+                    let matches = user.is_some_and(|user| **user == **name);
+                    matches.then_some(budget)
+                }
+                (_, Some(user)) => Some(self.cell_of_user(budget, user, now_ms)),
+                (_, None) => Some(budget),
+            };
+            found.extend(cell.map(|cell| (budget, cell)));
+        }
+        found
+    }
+
+    /// An end user's own cell, or the one that is shared by all who have none.
+    fn cell_of_user(&mut self, budget: usize, user: &Arc<str>, now_ms: i64) -> usize {
+        let Some(family) = &mut self.families[budget] else {
+            return budget;
+        };
+        if let Some(own) = family.find(user) {
+            return own;
+        }
+        let idle = family.sweep(&mut self.cells, now_ms);
+        self.free_cells.extend(idle);
+        if !family.has_room(user) {
+            return budget;
+        }
+        let cell = self.cells[budget].for_end_user(now_ms);
+        let at = put(&mut self.cells, &mut self.free_cells, cell);
+        family.insert(Arc::clone(user), at);
+        at
+    }
+
+    /// End users who have neither spent nor anything in flight leave no trace.
+    fn retire_idle(&mut self, held: &InFlight) {
+        let Some(user) = &held.end_user else { return };
+        for &(budget, cell) in &held.user_cells {
+            if budget != cell
+                && self.cells[cell].is_idle()
+                && let Some(family) = &mut self.families[budget]
+            {
+                self.free_cells.extend(family.remove(user));
+            }
+        }
+    }
+
+    /// Puts the budgets of a new configuration in the place of the present ones.
+    pub(super) fn replace(&mut self, params: &[BudgetParams], pasts: Vec<Past>, now_ms: i64) {
+        self.index = Index::new(params);
+        for (key, account) in &mut self.accounts {
+            (account.cells, account.by_end_user) = self.index.cells_of(key);
+        }
+        let mut next = Next::default();
+        for (budget, past) in params.iter().zip(pasts) {
+            self.carry_over(budget, past, now_ms, &mut next);
+        }
+        let Next { own, of_users } = next;
+        let first = own.len();
+        self.cells = own;
+        self.families = params
+            .iter()
+            .map(|budget| {
+                let each = budget.matches.end_user == Some(EndUserMatch::Each);
+                each.then(Family::default)
+            })
+            .collect();
+        for (at, (budget, user, cell)) in of_users.into_iter().enumerate() {
+            self.cells.push(cell);
+            if let Some(family) = &mut self.families[budget] {
+                family.insert(user, first + at);
+            }
+        }
+        self.free_cells.clear();
+        let names = params.iter().map(|budget| budget.id.clone());
+        self.by_name = names.zip(0..).collect();
+        self.hold_again(now_ms);
+        self.alert_anew(!self.applied);
+        self.applied = true;
+    }
+
+    /// The cells of one budget: those that count the same money already, or new ones with what the
+    /// ledger and this process know.
+    fn carry_over(&self, budget: &BudgetParams, past: Past, now_ms: i64, next: &mut Next) {
+        let at = next.own.len();
+        let known = self.by_name.get(&budget.id).copied();
+        let known = known.filter(|&index| self.cells[index].counts_for(budget));
+        if let Some(index) = known {
+            let cell = Cell::new(budget.clone(), Some(&self.cells[index]), now_ms);
+            for (user, own) in self.families[index].iter().flat_map(Family::cells) {
+                let own = cell.shared_with(&self.cells[own], now_ms);
+                if !own.has_spent_nothing() {
+                    next.of_users.push((at, Arc::clone(user), own));
+                }
+            }
+            next.own.push(cell);
+            return;
+        }
+        let mut cell = Cell::new(budget.clone(), None, now_ms);
+        if cell.period_start_ms() == past.from_ms {
+            cell.restore(past.spending.total, now_ms);
+            for (user, spent) in past.spending.by_end_user {
+                let mut own = cell.for_end_user(now_ms);
+                own.restore(spent, now_ms);
+                next.of_users.push((at, user, own));
+            }
+        }
+        if budget.matches.end_user.is_none() {
+            let settled = self.settled_since(at, cell.period_start_ms());
+            cell.restore(cell.spent + settled, now_ms);
+        }
+        next.own.push(cell);
+    }
+
+    /// After limits and thresholds may have changed: alerts about those that are reached now, or
+    /// (`quiet`) takes them as alerted about.
+    fn alert_anew(&mut self, quiet: bool) {
+        for budget in 0..self.families.len() {
+            let of_users = self.families[budget].iter().flat_map(Family::cells);
+            let most = of_users
+                .map(|(_, cell)| cell)
+                .chain([budget])
+                .max_by_key(|&cell| self.cells[cell].spent)
+                .unwrap_or(budget);
+            let (reached, spent) = (
+                self.cells[most].thresholds_reached(),
+                self.cells[most].spent,
+            );
+            if quiet {
+                self.cells[budget].take_as_alerted(reached);
+            } else {
+                self.cells[budget].alert(reached, spent, &mut self.alerts);
+            }
+        }
+    }
+
+    /// Everything in flight reserves in the cells that match it now.
+    fn hold_again(&mut self, now_ms: i64) {
+        for slot in 0..self.in_flight.len() {
+            let Some(held) = &self.in_flight[slot] else {
+                continue;
+            };
+            let (account, amounts) = (held.account, held.amounts);
+            let end_user = held.end_user.clone();
+            let user_cells = self.user_cells(account, end_user.as_ref(), now_ms);
+            let own = user_cells.iter().map(|(_, cell)| cell);
+            for &index in self.accounts[account].cells.iter().chain(own) {
+                self.cells[index].hold(amounts);
+            }
+            if let Some(held) = &mut self.in_flight[slot] {
+                held.user_cells = user_cells;
+            }
+        }
+    }
+
+    /// What this process has settled for a cell's accounts since an instant.
+    fn settled_since(&self, cell: usize, from_ms: i64) -> PicoUsd {
+        let accounts = self.accounts.values();
+        accounts
+            .filter(|account| account.cells.contains(&cell))
+            .map(|account| account.tally.since(from_ms))
+            .sum()
+    }
+
+    /// How every budget stands, in the file's order.
+    pub(super) fn view(&mut self, now_ms: i64) -> Vec<BudgetView> {
+        for cell in &mut self.cells {
+            cell.roll(now_ms);
+        }
+        let of_family = |at: usize| self.families[at].iter().flat_map(Family::cells);
+        (0..self.families.len())
+            .map(|at| {
+                let own = of_family(at).map(|(_, cell)| cell);
+                let most = own.chain([at]).max_by_key(|&cell| self.cells[cell].spent);
+                let mut view = self.cells[most.unwrap_or(at)].view(now_ms);
+                view.end_users = self.families[at].as_ref().map(Family::len);
+                view
+            })
+            .collect()
+    }
+}
+
+/// Cells of the next configuration.
+#[derive(Default)]
+struct Next {
+    own: Vec<Cell>,
+    /// Budget, end user, cell.
+    of_users: Vec<(usize, Arc<str>, Cell)>,
+}
+
+/// Puts a cell into a gap or at the end.
+fn put(cells: &mut Vec<Cell>, free: &mut Vec<usize>, cell: Cell) -> usize {
+    if let Some(at) = free.pop() {
+        cells[at] = cell;
+        return at;
+    }
+    cells.push(cell);
+    cells.len() - 1
+}
