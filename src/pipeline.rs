@@ -155,7 +155,8 @@ async fn run(
     if let Err(error) = planning::ensure_candidates(gw, active, &question, &plan) {
         return last_resort::without_candidates(&stranded, error, exchange, fill);
     }
-    exchange.set_baseline(snapshot.baseline.map(|index| snapshot.models[index].price));
+    let baseline = snapshot.baseline.map(|index| &snapshot.models[index].price);
+    exchange.set_baseline(baseline.cloned());
 
     let execution = Execution {
         snapshot,

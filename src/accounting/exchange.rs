@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::snapshot::BillingParams;
 use crate::error::ProxyError;
 use crate::runtime::BreakerParams;
 use crate::runtime::breaker::{BreakerPass, CallVerdict};
@@ -16,8 +17,11 @@ use crate::runtime::limiter::Permit;
 use crate::runtime::reservation::AttemptReservation;
 use crate::stores::Slot;
 use crate::types::{
-    AttemptRecord, Outcome, PicoUsd, Price, RequestRecord, Tokens, Usage, UsageSource,
+    AttemptRecord, Outcome, PicoUsd, PriceList, RequestRecord, ServiceTier, Tokens, Usage,
+    UsageSource,
 };
+
+use super::pricing::{Bill, Pricing};
 
 /// Hears of every closed exchange: metrics, log, learned statistics.
 pub trait Observer: Send + Sync {
@@ -76,8 +80,10 @@ pub struct OpenAttempt {
     pub record: AttemptRecord,
     /// When it was sent.
     pub started: Instant,
-    /// What its model costs.
-    pub price: Price,
+    /// What its price follows from.
+    pub pricing: Pricing,
+    /// How its provider bills what is not read to its end.
+    pub billing: BillingParams,
     /// The expected input, to bill by when the provider reports nothing.
     pub input_tokens: u64,
     /// Tokens and money that are set aside for it.
@@ -122,7 +128,17 @@ impl OpenAttempt {
 
     /// What the attempt costs as far as it is known now.
     pub fn cost_so_far(&self) -> PicoUsd {
-        self.price.cost(&self.billed(true).0)
+        let (tokens, source) = self.billed(true);
+        match source {
+            UsageSource::None => PicoUsd::ZERO,
+            UsageSource::Reported | UsageSource::Estimated => self.bill(&tokens).cost,
+        }
+    }
+
+    fn bill(&self, tokens: &Tokens) -> Bill<'_> {
+        let answered = self.record.response_model.as_deref();
+        self.pricing
+            .bill(answered, self.record.service_tier, tokens)
     }
 }
 
@@ -154,7 +170,7 @@ pub struct Exchange {
     slot: Option<Slot>,
     closed: bool,
     held: Held,
-    baseline: Option<Price>,
+    baseline: Option<Arc<PriceList>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -205,7 +221,7 @@ impl Exchange {
     }
 
     /// Says what the baseline model costs, for the savings.
-    pub const fn set_baseline(&mut self, price: Option<Price>) {
+    pub fn set_baseline(&mut self, price: Option<Arc<PriceList>>) {
         self.baseline = price;
     }
 
@@ -256,31 +272,43 @@ impl Exchange {
         let Some(attempt) = self.current.take() else {
             return;
         };
-        let (tokens, source) = attempt.billed(end.estimate);
-        let cost = attempt.price.cost(&tokens);
-        attempt.reservation.settle(tokens.total(), cost);
+        let (tokens, mut source) = attempt.billed(end.estimate);
+        let OpenAttempt {
+            mut record,
+            pricing,
+            reservation,
+            pass,
+            ..
+        } = attempt;
+        let answered = record.response_model.as_deref();
+        let bill = pricing.bill(answered, record.service_tier, &tokens);
+        bill.write(&mut record, pricing.images, source != UsageSource::None);
+        if source == UsageSource::Reported && !bill.is_certain() {
+            tracing::warn!(
+                model = record.model.as_str(),
+                tier = record.service_tier.map_or("", ServiceTier::as_str),
+                "served at a service tier without a price; billed at the usual one, as an estimate"
+            );
+            source = UsageSource::Estimated;
+        }
+        reservation.settle(tokens.total(), record.cost);
         let verdict = match end.verdict {
             Verdict::Success(latency) => CallVerdict::Success { latency },
             Verdict::Failure => CallVerdict::Failure,
             Verdict::RateLimited(retry_after) => CallVerdict::RateLimited { retry_after },
             Verdict::Neutral => CallVerdict::Neutral,
         };
-        if let Some(transition) = attempt
-            .pass
-            .record(verdict, Instant::now(), &attempt.breaker)
-        {
+        if let Some(transition) = pass.record(verdict, Instant::now(), &attempt.breaker) {
             tracing::warn!(
-                deployment = attempt.record.deployment.as_str(),
+                deployment = record.deployment.as_str(),
                 from = ?transition.from,
                 to = ?transition.to,
                 "breaker changed"
             );
         }
-        let mut record = attempt.record;
         record.outcome = end.outcome;
         record.tokens = tokens;
         record.usage = source;
-        record.cost = cost;
         record.latency_us = micros(attempt.started.elapsed());
         self.record.attempts.push(record);
     }
@@ -319,9 +347,9 @@ impl Exchange {
             .map(|attempt| attempt.cost)
             .sum();
         if let (Some(baseline), Some(served), true) =
-            (self.baseline, record.attempts.last(), outcome.answered())
+            (&self.baseline, record.attempts.last(), outcome.answered())
         {
-            record.baseline_cost = Some(baseline.cost(&served.tokens));
+            record.baseline_cost = Some(baseline.cost(served.started_at_ms, &served.tokens));
         }
         if record.overhead_us == 0 {
             record.overhead_us = record.latency_us;

@@ -2,9 +2,11 @@
 //! once, and the body wrapper that closes it at a stream's end.
 
 mod exchange;
+mod pricing;
 mod stream;
 
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
+pub use pricing::Pricing;
 pub use stream::{Recorded, StreamBody, StreamParts, StreamTimeouts};
 
 /// Output bytes of one token where the provider reports nothing: English text averages about four

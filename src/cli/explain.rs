@@ -155,6 +155,7 @@ impl Decided {
             asked: &asked,
             row: &cell.row,
             level: &cell.level,
+            at_ms: snapshot.loaded_at_ms,
         };
         let plan = policy::plan(&input, &mut StdRng::seed_from_u64(SEED));
         let task = classify::task_of(&call, &features);

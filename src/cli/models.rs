@@ -73,14 +73,15 @@ fn write_table(entries: &[&CatalogueEntry], out: &mut dyn Write) -> io::Result<(
     )?;
     writeln!(
         out,
-        "*: dearer above some length of input; `--format json` shows it as price_holds_to_tokens."
+        "*: dearer above some length of input; `--format json` shows it as long_context, or as \
+         price_holds_to_tokens where the dearer price is not known."
     )
 }
 
 fn row(entry: &CatalogueEntry) -> [String; 10] {
     let price = |price: Option<f64>| price.map_or_else(|| "-".to_owned(), |usd| usd.to_string());
     let tokens = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), thousands);
-    let step = if entry.price_holds_to_tokens.is_some() {
+    let step = if entry.price_holds_to_tokens.is_some() || !entry.long_context.is_empty() {
         "*"
     } else {
         ""

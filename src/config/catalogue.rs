@@ -1,10 +1,13 @@
 //! The bundled catalogue of models and their prices, dated, with the source of each fact. It informs
 //! (`tollgate models`, suggestions of `check`); what a request costs is only ever read from the file.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+
+use crate::types::{Price, PriceEntry, PriceList, PriceStep, TierPrice, TokenPrice};
 
 /// A model as its provider offers it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -28,7 +31,11 @@ pub struct CatalogueEntry {
     /// USD per million hidden reasoning tokens, where they differ from output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<f64>,
-    /// Above this many input tokens the provider charges more than these prices.
+    /// What whole requests cost above so many input tokens, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub long_context: Vec<CatalogueStep>,
+    /// Above this many input tokens the provider charges more than these prices, and how much is not
+    /// known here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_holds_to_tokens: Option<u64>,
     /// The most that it reads, tokens.
@@ -49,7 +56,52 @@ pub struct CatalogueEntry {
     pub date: String,
 }
 
+/// What whole requests cost above so many input tokens, USD per million tokens.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueStep {
+    /// Input tokens of every class that a request must exceed.
+    pub above_input_tokens: u64,
+    /// Uncached input.
+    pub input: f64,
+    /// Input from the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Input written to the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
+    /// Output.
+    pub output: f64,
+}
+
 impl CatalogueEntry {
+    /// The entry as a price list; `None` when an amount is finer than a pico-USD.
+    pub fn price_list(&self) -> Option<PriceList> {
+        let base = price(
+            self.input,
+            self.cached_input,
+            self.cache_write,
+            self.output,
+            self.reasoning,
+        )?;
+        let step = |step: &CatalogueStep| {
+            let output = Some(step.output);
+            Some(PriceStep {
+                above_input_tokens: step.above_input_tokens,
+                price: price(
+                    step.input,
+                    step.cached_input,
+                    step.cache_write,
+                    output,
+                    None,
+                )?,
+            })
+        };
+        let steps = self.long_context.iter().map(step).collect::<Option<_>>()?;
+        let standard = TierPrice { base, steps };
+        PriceList::new(vec![PriceEntry::new(None, standard, [None, None, None])])
+    }
+
     /// The price as `routes.yaml` spells it.
     pub fn price_yaml(&self) -> String {
         let classes = [
@@ -63,8 +115,57 @@ impl CatalogueEntry {
             .iter()
             .filter_map(|(name, price)| price.map(|price| format!("{name}: {price}")))
             .collect();
-        format!("`price: {{ {} }}`", written.join(", "))
+        let mut written = written.join(", ");
+        let steps: Vec<String> = self.long_context.iter().map(CatalogueStep::yaml).collect();
+        if !steps.is_empty() {
+            let _ = write!(written, ", long_context: [{}]", steps.join(", "));
+        }
+        format!("`price: {{ {written} }}`")
     }
+}
+
+impl CatalogueStep {
+    fn yaml(&self) -> String {
+        let mut text = format!("{{ above_input_tokens: {}", self.above_input_tokens);
+        let classes = [
+            ("input", Some(self.input)),
+            ("cached_input", self.cached_input),
+            ("cache_write", self.cache_write),
+            ("output", Some(self.output)),
+        ];
+        for (name, price) in classes {
+            if let Some(price) = price {
+                // Writing into a String cannot fail.
+                let _ = write!(text, ", {name}: {price}");
+            }
+        }
+        text + " }"
+    }
+}
+
+/// Amounts of the catalogue as a price. They are written with few digits, and a float's shortest text
+/// has just those.
+fn price(
+    input: f64,
+    cached_input: Option<f64>,
+    cache_write: Option<f64>,
+    output: Option<f64>,
+    reasoning: Option<f64>,
+) -> Option<Price> {
+    let class = |usd: f64| TokenPrice::parse_usd_per_million(&usd.to_string()).ok();
+    let or = |usd: Option<f64>, otherwise| usd.map_or(Some(otherwise), class);
+    let input = class(input)?;
+    let cache_write = or(cache_write, input)?;
+    let output = or(output, TokenPrice::FREE)?;
+    Some(Price {
+        input,
+        cached_input: or(cached_input, input)?,
+        cache_write,
+        cache_write_1h: cache_write,
+        output,
+        reasoning: or(reasoning, output)?,
+        ..Price::default()
+    })
 }
 
 struct Catalogue {

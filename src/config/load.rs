@@ -30,7 +30,7 @@ pub fn load(
     now_ms: i64,
 ) -> Result<Snapshot, LoadError> {
     let mut findings = Findings::new(file_name, text);
-    match build(text, env, &mut findings) {
+    match build(text, env, now_ms, &mut findings) {
         Some(mut snapshot) if findings.errors() == 0 => {
             snapshot.version = version_of(text);
             snapshot.loaded_at_ms = now_ms;
@@ -99,7 +99,12 @@ fn version_of(text: &str) -> ConfigVersion {
     ConfigVersion::new(Arc::<str>::from(hex))
 }
 
-fn build(text: &str, env: Environment<'_>, findings: &mut Findings<'_>) -> Option<Snapshot> {
+fn build(
+    text: &str,
+    env: Environment<'_>,
+    now_ms: i64,
+    findings: &mut Findings<'_>,
+) -> Option<Snapshot> {
     let mut faults = Vec::new();
     let parsed = tree::parse(text, &mut faults);
     let mut root = match parsed {
@@ -126,6 +131,7 @@ fn build(text: &str, env: Environment<'_>, findings: &mut Findings<'_>) -> Optio
                 root: &root,
                 names: &names,
                 removed: &removed,
+                now_ms,
             };
             Some(compile::compile(&file, source, env, findings))
         }

@@ -8,6 +8,7 @@ mod de;
 pub mod diagnostic;
 mod findings;
 mod load;
+pub mod price_book;
 pub mod reference;
 pub mod reload;
 pub mod schema;

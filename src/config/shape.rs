@@ -161,12 +161,25 @@ impl<'s> Shape<'s, '_, '_> {
     }
 
     fn any_of(&mut self, node: &mut Node, variants: &'s [Json], at: Position) -> bool {
-        let is_map = matches!(node.value, Value::Map(_));
+        let kind = match node.value {
+            Value::Map(_) => Some("object"),
+            Value::List(_) => Some("array"),
+            Value::Scalar(_) => None,
+        };
+        let fits = |variant: &&Json| {
+            let expected = Some(expected_type(variant));
+            let is_nested = matches!(expected, Some("object" | "array"));
+            if kind.is_some() {
+                kind == expected
+            } else {
+                !is_nested
+            }
+        };
         let fitting = variants
             .iter()
             .map(|variant| self.resolve(variant))
             .filter(|variant| variant.get("type").and_then(Json::as_str) != Some("null"))
-            .find(|variant| is_map == (expected_type(variant) == "object"))
+            .find(fits)
             .or_else(|| variants.first());
         match fitting {
             Some(variant) => self.node(node, variant, at),

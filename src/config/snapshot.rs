@@ -14,12 +14,13 @@ use crate::runtime::{
     BreakerParams, BudgetParams, LearnParams, LimitParams, RetryParams, SimulatedParams,
 };
 use crate::types::{
-    AllowList, AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, Needs, Price,
+    AllowList, AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, Needs, PriceList,
     ProviderId, TaskName, TeamId, Tier,
 };
 use crate::wire::DialectId;
 
 use super::diagnostic::Diagnostic;
+use super::price_book::PriceBook;
 
 /// Everything that `routes.yaml` says.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub providers: Vec<Provider>,
     /// Models, in the file's order.
     pub models: Vec<Model>,
+    /// What is known of prices, by provider; for answers that another model gave.
+    pub price_book: Arc<PriceBook>,
     /// Index into `models` by name.
     pub model_index: FxHashMap<ModelId, usize>,
     /// What everything would have cost: index into `models`.
@@ -152,6 +155,8 @@ pub struct Provider {
     pub limits: LimitParams,
     /// Deviations from the dialect.
     pub quirks: Quirks,
+    /// How it bills answers that are not read to their end.
+    pub billing: BillingParams,
     /// False when its key's variable is unset: its models are no candidates.
     pub enabled: bool,
 }
@@ -190,6 +195,39 @@ pub enum Signer {
     Header(HeaderName, SecretString),
 }
 
+/// How a provider bills answers that are not read to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BillingParams {
+    /// The client went away, or the connection broke.
+    pub on_disconnect: OnDisconnect,
+    /// A stream that the provider ended with an error costs what was seen of it; else nothing but what
+    /// the provider reported.
+    pub errors_estimated: bool,
+    /// How long a drain reads on.
+    pub drain: Duration,
+    /// How many bytes a drain reads.
+    pub drain_max_bytes: u64,
+}
+
+impl BillingParams {
+    /// True when an answer that breaks off costs what was seen of it.
+    #[must_use]
+    pub const fn cuts_estimated(&self) -> bool {
+        !matches!(self.on_disconnect, OnDisconnect::Nothing)
+    }
+}
+
+/// What an answer costs whose client went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// What was seen of it.
+    Estimate,
+    /// All of it: the provider goes on, so it is read to its usage report.
+    Drain,
+    /// Nothing.
+    Nothing,
+}
+
 /// Deviations from a dialect: a closed set of flags.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quirks {
@@ -206,8 +244,8 @@ pub struct Model {
     pub provider: usize,
     /// What the upstream calls it.
     pub upstream_model: String,
-    /// What it costs.
-    pub price: Price,
+    /// What it costs, from when, at which tier.
+    pub price: Arc<PriceList>,
     /// Input and output together, tokens; `None`: unlimited as far as we know.
     pub context_tokens: Option<u64>,
     /// Most output, tokens.

@@ -1,17 +1,18 @@
 //! One attempt: reserve tokens and money, send, and hand the outcome to the exchange.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::accounting::{AttemptEnd, Exchange, OpenAttempt, Verdict};
+use crate::accounting::{AttemptEnd, Exchange, OpenAttempt, Pricing, Verdict};
 use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint};
 use crate::gateway::{Active, Gateway};
 use crate::limits;
 use crate::resilience::{Attempts, Try, TryError};
 use crate::types::{
-    AttemptFailure, AttemptRecord, Call, Caller, Features, Next, Outcome, PicoUsd, Tokens, Usage,
-    UsageSource,
+    AttemptFailure, AttemptRecord, Call, Caller, Features, Next, Outcome, PicoUsd, Price, Tokens,
+    Usage, UsageSource,
 };
 use crate::upstream::{self, Outbound, Reply};
 
@@ -104,11 +105,12 @@ impl Attempting<'_> {
             super::observing::limited(self.gw, &error);
             TryError::Refused(error)
         })?;
+        let started_at_ms = self.gw.clock.unix_ms();
         let record = AttemptRecord {
             attempt: u32::try_from(self.exchange.record.attempts.len())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1),
-            started_at_ms: self.gw.clock.unix_ms(),
+            started_at_ms,
             model: model.id.clone(),
             provider: provider.id.clone(),
             deployment: deployment.id.clone(),
@@ -118,7 +120,7 @@ impl Attempting<'_> {
             tokens: Tokens::default(),
             usage: UsageSource::None,
             cost: PicoUsd::ZERO,
-            price: model.price,
+            price: Price::default(),
             images: 0,
             price_version: String::new(),
             price_step_tokens: None,
@@ -132,7 +134,16 @@ impl Attempting<'_> {
         self.exchange.begin_attempt(OpenAttempt {
             record,
             started: Instant::now(),
-            price: model.price,
+            pricing: Pricing {
+                list: Arc::clone(&model.price),
+                book: Arc::clone(&self.active.snapshot.price_book),
+                provider: deployment.provider,
+                model: model.id.clone(),
+                upstream_model: deployment.upstream_model.as_str().into(),
+                at_ms: started_at_ms,
+                images: self.call.images(),
+            },
+            billing: provider.billing,
             input_tokens: self.features.input_tokens,
             reservation,
             breaker: self.active.snapshot.resilience.breaker,
@@ -175,6 +186,7 @@ impl Attempting<'_> {
                         reported: true,
                     });
                 open.record.response_model.clone_from(&whole.facts.model);
+                open.record.service_tier = whole.facts.service_tier;
                 let latency = open.started.elapsed();
                 let outcome = if whole.facts.finish.truncated {
                     Outcome::Truncated

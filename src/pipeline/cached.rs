@@ -169,7 +169,8 @@ pub(super) fn replay(
         .snapshot
         .baseline
         .map(|index| &active.snapshot.models[index].price);
-    record.baseline_cost = baseline.map(|price| price.cost(&found.stored.tokens));
+    record.baseline_cost =
+        baseline.map(|price| price.cost(record.started_at_ms, &found.stored.tokens));
     Some(Answer::Canned(CannedAnswer {
         body,
         events: call.stream.wanted,

@@ -170,6 +170,7 @@ impl<'a> Question<'a> {
             asked: self.asked,
             row: &self.cell.row,
             level: &self.cell.level,
+            at_ms: view.now_ms,
         }
     }
 }
@@ -214,7 +215,7 @@ pub(super) fn ensure_candidates(
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(question.call, question.features, model)
+            money: policy::costs(question.call, question.features, model, gw.clock.unix_ms())
                 .worst_case
                 .into(),
             end_user: question.call.end_user.as_deref(),

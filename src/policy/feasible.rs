@@ -3,7 +3,7 @@
 
 use crate::config::snapshot::{Model, Provider};
 use crate::runtime::OnExhausted;
-use crate::types::{Call, Endpoint, Exclusion, Features, PicoUsd, Tier};
+use crate::types::{BillBound, Call, Endpoint, Exclusion, Features, PicoUsd, Tier, Tokens};
 
 use super::PlanInput;
 
@@ -21,10 +21,11 @@ const UNSTATED_OUTPUT_BOUND: u64 = 131_072;
 
 /// What the request costs at a model.
 ///
-/// The worst case counts every input token at its dearest class and the whole output cap, for each of
-/// `n` choices. Input is cut to the model's context: what is longer is refused by the provider, unbilled.
+/// The worst case counts every input token at the dearest class, tier and step that may apply at
+/// `at_ms` (milliseconds since the Unix epoch), and the whole output cap, for each of `n` choices. Input
+/// is cut to the model's context: what is longer is refused by the provider, unbilled.
 #[must_use]
-pub fn costs(call: &Call, features: &Features, model: &Model) -> Costs {
+pub fn costs(call: &Call, features: &Features, model: &Model, at_ms: i64) -> Costs {
     let choices = u64::from(call.choices.max(1));
     let context = model.context_tokens.unwrap_or(u64::MAX);
     let output_bound = if call.endpoint.generates() {
@@ -37,15 +38,31 @@ pub fn costs(call: &Call, features: &Features, model: &Model) -> Costs {
         0
     };
     let output = features.output_tokens_estimate.min(output_bound);
-    let price = &model.price;
+    let (prices, tiers, images) = (&model.price, call.possible_tiers(), call.images());
+    let expected = Tokens {
+        input: features.input_tokens,
+        output: output.saturating_mul(choices),
+        ..Tokens::default()
+    };
+    let applied = prices
+        .at(at_ms)
+        .applied(tiers.expected(), expected.all_input());
+    let bound = BillBound {
+        input_tokens: features.input_tokens_bound.min(context),
+        output_tokens: output_bound.saturating_mul(choices),
+        images: images.into(),
+        tiers,
+        hour_cache: prices.has_hour_cache() && call.asks_hour_cache(),
+    };
     Costs {
-        estimated: price.input.times(features.input_tokens)
-            + price.output.times(output.saturating_mul(choices)),
-        worst_case: price.worst_case(
-            features.input_tokens_bound.min(context),
-            output_bound.saturating_mul(choices),
-        ),
+        estimated: applied.price.bill(&expected, images),
+        worst_case: prices.worst_case(at_ms, &bound),
     }
+}
+
+/// What the request of a plan costs at a model.
+pub(super) fn costs_at(input: &PlanInput<'_>, model: &Model) -> Costs {
+    costs(input.call, input.features, model, input.at_ms)
 }
 
 /// Why the model cannot be a candidate; `None` when it can. Cheapest checks first; what is said of a

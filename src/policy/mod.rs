@@ -86,6 +86,8 @@ pub struct PlanInput<'a> {
     pub row: &'a TaskName,
     /// The level.
     pub level: &'a LevelName,
+    /// When, milliseconds since the Unix epoch: prices hold from days.
+    pub at_ms: i64,
 }
 
 impl std::fmt::Debug for PlanInput<'_> {

@@ -12,7 +12,7 @@ use crate::types::{
     Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, PicoUsd, Plan, Reason, Tier,
 };
 
-use super::feasible::{Costs, costs, exclusion, in_region, is_about_money, provider_on};
+use super::feasible::{Costs, costs_at, exclusion, in_region, is_about_money, provider_on};
 use super::rank::{Entrant, Ranking, expected_scores, rank};
 use super::resolve::virtual_model;
 use super::{Asked, PlanInput};
@@ -113,7 +113,7 @@ fn split(input: &PlanInput<'_>, cell: &[usize]) -> (Vec<Entrant>, Vec<LeftOut>) 
     let mut entrants = Vec::with_capacity(cell.len());
     let mut left_out = Vec::new();
     for (position, &index) in cell.iter().enumerate() {
-        let costs = costs(input.call, input.features, &input.snapshot.models[index]);
+        let costs = costs_at(input, &input.snapshot.models[index]);
         match exclusion(input, index, &costs) {
             None => entrants.push(Entrant {
                 index,
@@ -234,7 +234,7 @@ fn ladder(
         let mut entrants: Vec<Entrant> = (0..models.len())
             .filter(|index| models[*index].tier == rung && !cell.contains(index))
             .filter_map(|index| {
-                let costs = costs(input.call, input.features, &models[index]);
+                let costs = costs_at(input, &models[index]);
                 let fits = cost_cap.is_none_or(|cap| costs.estimated <= cap);
                 (fits && exclusion(input, index, &costs).is_none()).then_some(Entrant {
                     index,
@@ -285,7 +285,7 @@ fn pinned(input: &PlanInput<'_>, index: usize) -> Plan {
             continue;
         }
         seen.push(&model.id);
-        let costs = costs(input.call, input.features, model);
+        let costs = costs_at(input, model);
         let by = downgrade_refuses(input, at).or_else(|| {
             if at == index {
                 pinned_exclusion(input, at, &costs)

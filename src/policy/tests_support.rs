@@ -142,6 +142,7 @@ impl Case {
             asked: &asked,
             row: &self.row.into(),
             level: &self.level.into(),
+            at_ms: 0,
         };
         Ok(plan(&input, &mut StdRng::seed_from_u64(self.seed)))
     }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::caller::Tier;
 use super::money::PicoUsd;
+use super::price::PossibleTiers;
 
 /// Which endpoint a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -266,5 +267,35 @@ impl Call {
     #[must_use]
     pub fn raw_text(&self, span: Span) -> &str {
         std::str::from_utf8(self.raw(span)).unwrap_or_default()
+    }
+
+    /// The value of the last top-level member of this name.
+    #[must_use]
+    pub fn member(&self, name: &[u8]) -> Option<&[u8]> {
+        let found = |field: &&Field| self.raw(field.name) == name;
+        let field = self.fields.iter().rev().find(found)?;
+        Some(self.raw(field.value))
+    }
+
+    /// The service tiers that the request may be served (and billed) at.
+    #[must_use]
+    pub fn possible_tiers(&self) -> PossibleTiers {
+        self.member(b"service_tier")
+            .map_or(PossibleTiers::Any, PossibleTiers::asked)
+    }
+
+    /// Images that the request holds.
+    #[must_use]
+    pub fn images(&self) -> u32 {
+        let parts = self.turns.iter().flat_map(|turn| &turn.parts);
+        let images = parts.filter(|part| matches!(part, Part::Image(_))).count();
+        u32::try_from(images).unwrap_or(u32::MAX)
+    }
+
+    /// True when the request asks for some of its input to be kept in the provider's prompt cache for
+    /// an hour (`"ttl": "1h"`). Text that merely says so has its quotes escaped.
+    #[must_use]
+    pub fn asks_hour_cache(&self) -> bool {
+        memchr::memmem::find(&self.body, b"\"1h\"").is_some()
     }
 }

@@ -11,7 +11,9 @@ pub mod ids;
 pub mod money;
 pub mod plan;
 pub mod postgres_url;
+pub mod price;
 pub mod record;
+pub mod served;
 pub mod usage;
 
 pub use attempt::{AttemptFailure, Next};
@@ -27,5 +29,9 @@ pub use ids::{
 pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
 pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
 pub use postgres_url::{PostgresTls, PostgresUrl, PostgresUrlError};
+pub use price::{
+    AppliedPrice, BillBound, PossibleTiers, PriceEntry, PriceList, PriceStep, TierPrice,
+};
 pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
+pub use served::is_same_model;
 pub use usage::{ServiceTier, Tokens, Usage};

@@ -9,6 +9,7 @@ use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::price::BillBound;
 use super::usage::Tokens;
 
 /// Pico-USD in one USD.
@@ -245,7 +246,7 @@ impl TokenPrice {
     }
 }
 
-/// What a model costs, by class of token.
+/// What a request is billed at: by class of token, and apart from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Uncached input.
@@ -281,12 +282,25 @@ impl Price {
             + self.reasoning.times(tokens.reasoning)
     }
 
-    /// The most that this many tokens can cost, each side at its dearest class.
+    /// What a request costs that used these tokens and so many images: the tokens and what is charged
+    /// apart from them.
     #[must_use]
-    pub fn worst_case(&self, input_tokens: u64, output_tokens: u64) -> PicoUsd {
-        let input = self.input.max(self.cached_input).max(self.cache_write);
+    pub fn bill(&self, tokens: &Tokens, images: u32) -> PicoUsd {
+        self.cost(tokens) + self.per_request + self.per_image.saturating_mul(images.into())
+    }
+
+    /// The most that a request can cost at this price, each side at its dearest class.
+    #[must_use]
+    pub fn worst_case(&self, bound: &BillBound) -> PicoUsd {
+        let mut input = self.input.max(self.cached_input).max(self.cache_write);
+        if bound.hour_cache {
+            input = input.max(self.cache_write_1h);
+        }
         let output = self.output.max(self.reasoning);
-        input.times(input_tokens) + output.times(output_tokens)
+        input.times(bound.input_tokens)
+            + output.times(bound.output_tokens)
+            + self.per_request
+            + self.per_image.saturating_mul(bound.images)
     }
 
     /// True when every class costs nothing: such a model needs no budget.
@@ -364,6 +378,13 @@ mod tests {
             ..Tokens::default()
         };
         assert_eq!(price.cost(&tokens).pico(), 30 + 20 + 20 + 105 + 45);
-        assert!(price.worst_case(tokens.all_input(), tokens.all_output()) >= price.cost(&tokens));
+        let bound = BillBound {
+            input_tokens: tokens.all_input(),
+            output_tokens: tokens.all_output(),
+            images: 0,
+            tiers: crate::types::PossibleTiers::Standard,
+            hour_cache: false,
+        };
+        assert!(price.worst_case(&bound) >= price.bill(&tokens, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What a dialect finds in an upstream's answer, in terms that every dialect shares.
 
-use crate::types::{Span, Tokens};
+use crate::types::{ServiceTier, Span, Tokens};
 
 /// A usage report as it stands in a body or in an event's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct UsageReport {
     pub object: Span,
     /// The value of its `cost`, when the upstream wrote one.
     pub cost: Option<Span>,
+    /// The service tier that it names (Anthropic does so here).
+    pub service_tier: Option<ServiceTier>,
 }
 
 /// How the choices of an answer ended: the union over all of them.
@@ -49,6 +51,8 @@ pub struct ResponseFacts {
     pub usage: Option<UsageReport>,
     /// The name that the upstream says it served with.
     pub model: Option<String>,
+    /// The service tier that the upstream says it served at.
+    pub service_tier: Option<ServiceTier>,
     /// How the choices ended.
     pub finish: Finish,
     /// How many choices there are (embeddings: vectors).
@@ -66,6 +70,10 @@ pub struct ResponseFacts {
 pub struct StreamFacts {
     /// The counts of the last usage report (they are cumulative, so the last one wins).
     pub usage: Option<Tokens>,
+    /// What `output_bytes` was when that report came: what was written since is not in it.
+    pub output_bytes_at_usage: u64,
+    /// The service tier that the upstream says it serves at; the last word counts.
+    pub service_tier: Option<ServiceTier>,
     /// The answer's id.
     pub id: Option<String>,
     /// When the upstream says the answer was created, seconds since the Unix epoch.

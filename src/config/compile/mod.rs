@@ -2,17 +2,20 @@
 //! match. Every rule about what the values mean together lives in this room; every problem is found in
 //! one run. No I/O but for `file:` secrets.
 
+mod billing;
 mod budgets;
 mod callers;
 mod matrix;
 mod models;
 mod names;
+mod prices;
 mod providers;
 mod resilience;
 mod secret;
 mod selection;
 mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -47,6 +50,8 @@ pub struct Source<'a> {
     pub names: &'a Names,
     /// Paths of what did not fit, which is reported already.
     pub removed: &'a FxHashSet<String>,
+    /// The time, milliseconds since the Unix epoch: some prices hold only from a day on.
+    pub now_ms: i64,
 }
 
 /// What every part of the compiler needs.
@@ -57,6 +62,8 @@ pub struct Context<'a, 't> {
     pub names: &'a Names,
     /// As in [`Source`].
     pub removed: &'a FxHashSet<String>,
+    /// As in [`Source`].
+    pub now_ms: i64,
     /// What is wrong.
     pub findings: &'a mut Findings<'t>,
     /// The environment.
@@ -185,6 +192,7 @@ pub fn compile(
         root: source.root,
         names: source.names,
         removed: source.removed,
+        now_ms: source.now_ms,
         findings,
         env,
         models: FxHashMap::default(),
@@ -226,6 +234,7 @@ pub fn compile(
         state,
         auth,
         model_index: std::mem::take(&mut cx.models),
+        price_book: Arc::new(billing::price_book(&providers, &models)),
         providers,
         models,
         baseline,

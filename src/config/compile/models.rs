@@ -1,16 +1,15 @@
 //! `models`
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 
-use super::{Context, at, milliseconds, providers};
-use crate::config::catalogue;
-use crate::config::schema::{
-    Decimal, DeploymentConfig, ModelConfig, PriceClasses, PriceConfig, QualityConfig, Support,
-};
+use super::{Context, at, milliseconds, prices, providers};
+use crate::config::schema::{DeploymentConfig, ModelConfig, QualityConfig, Support};
 use crate::config::snapshot::{Deployment, Model, Provider, Quality, Signer};
 use crate::config::tree::Step;
-use crate::types::{DeploymentId, ModelId, Needs, Price, TaskName, Tier, TokenPrice};
+use crate::types::{DeploymentId, ModelId, Needs, TaskName, Tier};
 
 pub fn compile(
     cx: &mut Context<'_, '_>,
@@ -52,7 +51,7 @@ fn compile_one(
         .clone()
         .unwrap_or_else(|| name.to_owned());
     let embeddings = supports(model, Support::Embeddings);
-    let price = price(cx, name, model, &upstream_model, embeddings);
+    let price = prices::compile(cx, name, model.price.as_ref(), &upstream_model, embeddings);
     let deployments = deployments(cx, name, model, by_name, providers);
     if let (Some(most), Some(context)) = (model.max_output_tokens, model.context_tokens)
         && most > context
@@ -77,7 +76,7 @@ fn compile_one(
         id: ModelId::new(name),
         provider,
         upstream_model,
-        price,
+        price: Arc::new(price),
         context_tokens: model.context_tokens,
         max_output_tokens: model.max_output_tokens,
         tier,
@@ -220,102 +219,6 @@ fn provider_index(
         cx.unknown(at, "provider", provider, |names| &names.providers);
     }
     found
-}
-
-fn price(
-    cx: &mut Context<'_, '_>,
-    name: &str,
-    model: &ModelConfig,
-    upstream_model: &str,
-    embeddings: bool,
-) -> Price {
-    match &model.price {
-        Some(PriceConfig::Free(_)) => Price::default(),
-        Some(PriceConfig::Classes(classes)) => by_class(cx, name, classes, embeddings),
-        None => {
-            if !cx.was_removed(at!["models", name, "price"]) {
-                report_missing_price(cx, name, upstream_model);
-            }
-            Price::default()
-        }
-    }
-}
-
-fn report_missing_price(cx: &mut Context<'_, '_>, name: &str, upstream_model: &str) {
-    let hint = match catalogue::find(upstream_model) {
-        Some(entry) => format!("the catalogue of {} has {}", entry.date, entry.price_yaml()),
-        None => "write `price: { input: …, output: … }` in USD per million tokens, or `price: 0` \
-                 if it is free"
-            .to_owned(),
-    };
-    let message = "missing key `price`: an unknown price is never taken as zero";
-    cx.error_hint(at!["models", name], message, hint);
-}
-
-fn by_class(
-    cx: &mut Context<'_, '_>,
-    name: &str,
-    classes: &PriceClasses,
-    embeddings: bool,
-) -> Price {
-    let mut class = |key: &str, amount: &Decimal| {
-        TokenPrice::parse_usd_per_million(&amount.0)
-            .map_err(|error| {
-                let at = at!["models", name, "price", key];
-                cx.error_hint(at, error.to_string(), "prices are USD per million tokens");
-            })
-            .unwrap_or_default()
-    };
-    let input = class("input", &classes.input);
-    let output = classes
-        .output
-        .as_ref()
-        .map(|amount| class("output", amount));
-    let optional =
-        |class: &mut dyn FnMut(&str, &Decimal) -> TokenPrice,
-         key: &str,
-         amount: Option<&Decimal>,
-         otherwise: TokenPrice| { amount.map_or(otherwise, |amount| class(key, amount)) };
-    let cached_input = optional(
-        &mut class,
-        "cached_input",
-        classes.cached_input.as_ref(),
-        input,
-    );
-    let cache_write = optional(
-        &mut class,
-        "cache_write",
-        classes.cache_write.as_ref(),
-        input,
-    );
-    let output_or_free = output.unwrap_or_default();
-    let reasoning = optional(
-        &mut class,
-        "reasoning",
-        classes.reasoning.as_ref(),
-        output_or_free,
-    );
-    if output.is_none() && !embeddings && !cx.was_removed(at!["models", name, "price", "output"]) {
-        cx.error(
-            at!["models", name, "price"],
-            "missing key `output`: only embedding models may leave it out",
-        );
-    }
-    if cached_input > input {
-        cx.warn(
-            at!["models", name, "price", "cached_input"],
-            "cached input costs more than input",
-            "check the provider's price list",
-        );
-    }
-    Price {
-        input,
-        cached_input,
-        cache_write,
-        output: output_or_free,
-        reasoning,
-        ..Price::default()
-    }
 }
 
 /// The mean answer quality of each tier where nothing better is known.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::secret::{Resolved, resolve};
-use super::{Context, at, milliseconds};
+use super::{Context, at, billing, milliseconds};
 use crate::config::schema::{
     DialectConfig, ProviderConfig, QuirkConfig, SecretText, SimulatedConfig,
 };
@@ -61,6 +61,7 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
             DialectConfig::OpenaiChat => DialectId::OpenaiChat,
         },
         enabled: signer.is_some(),
+        billing: billing::compile(&provider.billing, &endpoint),
         endpoint,
         signer: signer.unwrap_or(Signer::None),
         headers: headers(cx, name, &provider.headers),

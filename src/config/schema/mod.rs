@@ -18,13 +18,17 @@ use serde::Deserialize;
 
 pub use limits::{KeyConfig, LimitsConfig, TeamConfig};
 pub use models::{
-    DeploymentConfig, ModelConfig, PriceClasses, PriceConfig, QualityConfig, Support,
+    Classes, DeploymentConfig, LongContextClasses, ModelConfig, PriceClasses, PriceConfig,
+    QualityConfig, ServiceTiersConfig, Support, TierClasses,
 };
 pub use money::{
     BudgetConfig, ExhaustedConfig, MatchConfig, OverrunConfig, PacingConfig, PeriodConfig,
     WindowConfig,
 };
-pub use providers::{DialectConfig, ProviderConfig, QuirkConfig, SimulatedConfig};
+pub use providers::{
+    BillingConfig, DialectConfig, OnDisconnectConfig, OnErrorConfig, ProviderConfig, QuirkConfig,
+    SimulatedConfig,
+};
 pub use resilience::{
     AnswerRuleConfig, BreakerConfig, ErrorRuleConfig, ErrorRulesConfig, FallbackConfig,
     ResilienceConfig, RetryConfig, TimeoutsConfig,

@@ -5,8 +5,8 @@ use std::fmt;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::{Decimal, LimitsConfig, SecretText};
 use crate::types::Tier;
@@ -20,7 +20,8 @@ pub struct ModelConfig {
     pub provider: Option<String>,
     /// What the provider calls it, when that is not its name here.
     pub upstream_model: Option<String>,
-    /// What it costs, USD per million tokens by class; 0 declares it free.
+    /// What it costs, USD per million tokens by class; a list where the price changes on some day; 0
+    /// declares it free.
     pub price: Option<PriceConfig>,
     /// The most that it takes, input and output together, tokens; unlimited as far as we know when not
     /// set.
@@ -108,25 +109,134 @@ pub enum QualityConfig {
 pub enum PriceConfig {
     /// 0: declared free.
     Free(#[schemars(range(min = 0, max = 0))] f64),
-    /// By class of token.
+    /// One price.
     Classes(PriceClasses),
+    /// Several, each with the day from which it holds.
+    Dated(Vec<PriceClasses>),
 }
 
 /// USD per million tokens, by class; up to six digits after the point.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceClasses {
+    /// The day from which this price holds (midnight UTC), as `2026-12-01`. In a list of prices every
+    /// entry but the first needs one; an attempt is billed at what holds when it begins.
+    pub from: Option<String>,
     /// Input that the provider did not have in its prompt cache, USD per million tokens.
     pub input: Decimal,
     /// Input read from the provider's prompt cache, USD per million tokens; as `input` when not set.
     pub cached_input: Option<Decimal>,
     /// Input written to the provider's prompt cache, USD per million tokens; as `input` when not set.
     pub cache_write: Option<Decimal>,
+    /// Input written to the provider's prompt cache to be kept for an hour, USD per million tokens; as
+    /// `cache_write` when not set.
+    pub cache_write_1h: Option<Decimal>,
     /// Output, USD per million tokens. Only embedding models may leave it out.
     pub output: Option<Decimal>,
     /// Hidden reasoning output, USD per million tokens; as `output` when not set.
     pub reasoning: Option<Decimal>,
+    /// Added to each request that the provider bills at all, USD.
+    pub per_request_usd: Option<Decimal>,
+    /// Added for each image of the request, where the provider charges for them apart from tokens, USD.
+    pub per_image_usd: Option<Decimal>,
+    /// Dearer prices of whole requests above so many input tokens, ascending.
+    pub long_context: Option<Vec<LongContextClasses>>,
+    /// What other service tiers cost. The tier that the answer names is billed; the dearest that may
+    /// apply is reserved.
+    #[serde(default)]
+    pub service_tiers: ServiceTiersConfig,
 }
+
+/// What a request costs as a whole above so many input tokens. A class that the usual price has must be
+/// here too.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LongContextClasses {
+    /// Requests with more input tokens than this, cached ones included, cost this much.
+    #[schemars(range(min = 1))]
+    pub above_input_tokens: u64,
+    /// As in the usual price.
+    pub input: Decimal,
+    /// As in the usual price.
+    pub cached_input: Option<Decimal>,
+    /// As in the usual price.
+    pub cache_write: Option<Decimal>,
+    /// As in the usual price.
+    pub cache_write_1h: Option<Decimal>,
+    /// As in the usual price.
+    pub output: Option<Decimal>,
+    /// As in the usual price.
+    pub reasoning: Option<Decimal>,
+}
+
+/// Prices of the service tiers that differ from the usual one.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceTiersConfig {
+    /// Cheaper, as capacity allows.
+    pub flex: Option<TierClasses>,
+    /// Dearer and faster.
+    pub priority: Option<TierClasses>,
+    /// Cheaper, some time within a day.
+    pub batch: Option<TierClasses>,
+}
+
+/// What a service tier costs, USD per million tokens. A class that the usual price has must be here too.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TierClasses {
+    /// As in the usual price.
+    pub input: Decimal,
+    /// As in the usual price.
+    pub cached_input: Option<Decimal>,
+    /// As in the usual price.
+    pub cache_write: Option<Decimal>,
+    /// As in the usual price.
+    pub cache_write_1h: Option<Decimal>,
+    /// As in the usual price.
+    pub output: Option<Decimal>,
+    /// As in the usual price.
+    pub reasoning: Option<Decimal>,
+    /// As in the usual price; `[]` where the tier has no steps.
+    pub long_context: Option<Vec<LongContextClasses>>,
+}
+
+/// The classes of a price, wherever it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Classes<'a> {
+    /// `input`
+    pub input: &'a Decimal,
+    /// `cached_input`
+    pub cached_input: Option<&'a Decimal>,
+    /// `cache_write`
+    pub cache_write: Option<&'a Decimal>,
+    /// `cache_write_1h`
+    pub cache_write_1h: Option<&'a Decimal>,
+    /// `output`
+    pub output: Option<&'a Decimal>,
+    /// `reasoning`
+    pub reasoning: Option<&'a Decimal>,
+}
+
+macro_rules! classes_of {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The classes that it prices.
+            pub const fn classes(&self) -> Classes<'_> {
+                Classes {
+                    input: &self.input,
+                    cached_input: self.cached_input.as_ref(),
+                    cache_write: self.cache_write.as_ref(),
+                    cache_write_1h: self.cache_write_1h.as_ref(),
+                    output: self.output.as_ref(),
+                    reasoning: self.reasoning.as_ref(),
+                }
+            }
+        }
+    )*};
+}
+
+classes_of!(PriceClasses, LongContextClasses, TierClasses);
 
 impl<'de> Deserialize<'de> for PriceConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -151,7 +261,7 @@ impl<'de> Visitor<'de> for PriceVisitor {
     type Value = PriceConfig;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a price by class, or 0")
+        f.write_str("a price by class, a list of such prices, or 0")
     }
 
     fn visit_u64<E: Error>(self, amount: u64) -> Result<PriceConfig, E> {
@@ -168,5 +278,9 @@ impl<'de> Visitor<'de> for PriceVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PriceConfig, A::Error> {
         PriceClasses::deserialize(MapAccessDeserializer::new(map)).map(PriceConfig::Classes)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<PriceConfig, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(PriceConfig::Dated)
     }
 }

@@ -36,6 +36,9 @@ pub struct ProviderConfig {
     /// Known deviations from the dialect.
     #[serde(default)]
     pub quirks: Vec<QuirkConfig>,
+    /// How it bills answers that are not read to their end.
+    #[serde(default)]
+    pub billing: BillingConfig,
     /// Answers by itself instead of calling anybody: for demonstrations, staging and tests.
     pub simulated: Option<SimulatedConfig>,
 }
@@ -57,6 +60,59 @@ pub enum QuirkConfig {
     /// Refuses `stream_options`: it is not sent, and a stream's usage is estimated unless it comes by
     /// itself.
     NoStreamOptions,
+}
+
+/// How a provider bills answers that are not read to their end.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BillingConfig {
+    /// When the client goes away, or the connection breaks. When not set, by the provider's address:
+    /// `drain` for those known to go on and bill the whole answer, else `estimate`.
+    pub on_disconnect: Option<OnDisconnectConfig>,
+    /// When a stream that has begun ends with an error that the provider reports, and no usage.
+    pub on_error: OnErrorConfig,
+    /// How long `drain` reads on, seconds; then what was seen is estimated.
+    #[schemars(range(min = 1, max = 3600))]
+    pub drain_seconds: u64,
+    /// How much `drain` reads on, bytes; then what was seen is estimated.
+    #[schemars(range(min = 1))]
+    pub drain_max_bytes: u64,
+}
+
+impl Default for BillingConfig {
+    fn default() -> Self {
+        Self {
+            on_disconnect: None,
+            on_error: OnErrorConfig::None,
+            // Long answers take a minute or two; what hangs longer than that is not worth a connection.
+            drain_seconds: 120,
+            // The longest answers of today, 128 000 tokens, in chunks of some two hundred bytes each.
+            drain_max_bytes: 32 << 20,
+        }
+    }
+}
+
+/// What an answer costs whose client went away.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnectConfig {
+    /// The provider is cut off, and what was seen is counted: the input, and the output until then.
+    Estimate,
+    /// The answer is read on, without the client, until the provider says what it used.
+    Drain,
+    /// The provider is cut off and bills nothing.
+    None,
+}
+
+/// What a stream costs that its provider ended with an error.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnErrorConfig {
+    /// Nothing, unless the provider reported what it used.
+    #[default]
+    None,
+    /// What was seen is counted.
+    Estimate,
 }
 
 /// How a simulated provider behaves. The same seed gives the same answers.

@@ -5,7 +5,7 @@
 use jiter::{JiterError, Peek};
 
 use super::usage;
-use crate::types::Span;
+use crate::types::{ServiceTier, Span};
 use crate::wire::facts::{ErrorReport, Finish, UsageReport};
 use crate::wire::json_text;
 use crate::wire::json_walk::{Member, Walk, is_lone_surrogate};
@@ -20,6 +20,7 @@ pub(super) struct Answer {
     pub id: Option<Span>,
     pub model: Option<Span>,
     pub created: Option<u64>,
+    pub service_tier: Option<ServiceTier>,
     pub usage: Option<UsageReport>,
     pub finish: Finish,
     pub choices: u32,
@@ -96,6 +97,11 @@ impl Answer {
             }
             (b"id", Peek::String) => {
                 self.id = Some(walk.string()?);
+                Ok(())
+            }
+            (b"service_tier", Peek::String) => {
+                let word = walk.string()?;
+                self.service_tier = Some(ServiceTier::of_upstream(walk.raw(word)));
                 Ok(())
             }
             (b"obfuscation", Peek::String) => {

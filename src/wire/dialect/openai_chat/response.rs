@@ -36,9 +36,11 @@ pub fn inspect_response(endpoint: Endpoint, body: &Bytes) -> Result<ResponseFact
         let text = json_text::to_string_lossy(&body[inside.range()]);
         text.into_owned()
     });
+    let usage_tier = answer.usage.and_then(|usage| usage.service_tier);
     Ok(ResponseFacts {
         usage: answer.usage,
         model,
+        service_tier: answer.service_tier.or(usage_tier),
         finish: answer.finish,
         choices,
         tool_calls: answer.tool_calls,

@@ -98,8 +98,11 @@ impl StreamTap {
         facts.finish.error |= answer.finish.error;
         facts.tool_calls |= answer.tool_calls;
         facts.output_bytes = facts.output_bytes.saturating_add(answer.output_bytes);
+        let usage_tier = answer.usage.and_then(|report| report.service_tier);
+        facts.service_tier = answer.service_tier.or(usage_tier).or(facts.service_tier);
         if let Some(tokens) = answer.usage.and_then(|report| report.tokens) {
-            facts.usage = Some(tokens);
+            facts.usage = Some(with_earlier(tokens, facts.usage));
+            facts.output_bytes_at_usage = facts.output_bytes;
         }
         if answer.error.is_some() || named_error {
             facts.error = Some(answer.error.unwrap_or_default());
@@ -119,6 +122,25 @@ impl StreamTap {
             None => EventKind::Other,
         }
     }
+}
+
+/// Reports are cumulative, so the last one counts; a side on which it says nothing stays as an earlier
+/// one said (some report the input at the start and only the output afterwards).
+fn with_earlier(mut latest: Tokens, earlier: Option<Tokens>) -> Tokens {
+    let Some(earlier) = earlier else {
+        return latest;
+    };
+    if latest.all_input() == 0 {
+        latest.input = earlier.input;
+        latest.cached_input = earlier.cached_input;
+        latest.cache_write = earlier.cache_write;
+        latest.cache_write_1h = earlier.cache_write_1h;
+    }
+    if latest.all_output() == 0 {
+        latest.output = earlier.output;
+        latest.reasoning = earlier.reasoning;
+    }
+    latest
 }
 
 /// The bytes of a usage event with `usage.cost` (USD, exact plain decimal) written into it.

@@ -8,7 +8,7 @@
 
 use jiter::{JiterError, Peek};
 
-use crate::types::Tokens;
+use crate::types::{ServiceTier, Tokens};
 use crate::wire::facts::UsageReport;
 use crate::wire::json_walk::{Member, Walk};
 
@@ -20,7 +20,11 @@ struct Counts {
     total: Option<u64>,
     cached: u64,
     cache_write: u64,
+    /// Of `cache_write`, what is kept for an hour.
+    cache_write_1h: u64,
     reasoning: u64,
+    /// The cache's counts have Anthropic's names, which stand beside the input, not inside it.
+    beside_input: bool,
 }
 
 /// Reads the usage object that comes next.
@@ -28,10 +32,16 @@ pub(super) fn read(walk: &mut Walk<'_>) -> Result<UsageReport, JiterError> {
     let start = walk.index();
     let mut counts = Counts::default();
     let mut cost = None;
+    let mut service_tier = None;
+    let mut prompt_is_whole = false;
     walk.object(|walk, member| {
         match &*member.name {
             // `input_tokens` and `output_tokens` are the names of OpenAI's newer API.
-            b"prompt_tokens" | b"input_tokens" => counts.prompt = number(walk, &member)?,
+            b"prompt_tokens" => {
+                counts.prompt = number(walk, &member)?.or(counts.prompt);
+                prompt_is_whole = counts.prompt.is_some();
+            }
+            b"input_tokens" => counts.prompt = counts.prompt.or(number(walk, &member)?),
             b"completion_tokens" | b"output_tokens" => counts.completion = number(walk, &member)?,
             b"total_tokens" => counts.total = number(walk, &member)?,
             b"prompt_tokens_details"
@@ -46,6 +56,18 @@ pub(super) fn read(walk: &mut Walk<'_>) -> Result<UsageReport, JiterError> {
             b"prompt_cache_hit_tokens" | b"cached_tokens" | b"reasoning_tokens" => {
                 detail(walk, &member, &mut counts)?;
             }
+            // Anthropic's names, which proxies in front of it keep beside OpenAI's.
+            b"cache_read_input_tokens" | b"cache_creation_input_tokens" => {
+                counts.beside_input = true;
+                detail(walk, &member, &mut counts)?;
+            }
+            b"cache_creation" if member.peek == Peek::Object => {
+                walk.object(|walk, member| detail(walk, &member, &mut counts))?;
+            }
+            b"service_tier" if member.peek == Peek::String => {
+                let word = walk.string()?;
+                service_tier = Some(ServiceTier::of_upstream(walk.raw(word)));
+            }
             b"cost" => {
                 walk.skip(member.peek)?;
                 cost = Some(walk.since(member.start));
@@ -54,17 +76,22 @@ pub(super) fn read(walk: &mut Walk<'_>) -> Result<UsageReport, JiterError> {
         }
         Ok::<(), JiterError>(())
     })?;
+    counts.beside_input &= !prompt_is_whole && counts.total.is_none();
     Ok(UsageReport {
         tokens: counts.disjoint(),
         object: walk.since(start),
         cost,
+        service_tier,
     })
 }
 
 fn detail(walk: &mut Walk<'_>, member: &Member<'_>, counts: &mut Counts) -> Result<(), JiterError> {
     let class = match &*member.name {
-        b"cached_tokens" | b"prompt_cache_hit_tokens" => &mut counts.cached,
-        b"cache_write_tokens" => &mut counts.cache_write,
+        b"cached_tokens" | b"prompt_cache_hit_tokens" | b"cache_read_input_tokens" => {
+            &mut counts.cached
+        }
+        b"cache_write_tokens" | b"cache_creation_input_tokens" => &mut counts.cache_write,
+        b"ephemeral_1h_input_tokens" => &mut counts.cache_write_1h,
         b"reasoning_tokens" => &mut counts.reasoning,
         _ => return walk.skip(member.peek),
     };
@@ -98,9 +125,13 @@ impl Counts {
             .unwrap_or(0)
             .saturating_sub(prompt.saturating_add(completion));
         let cache = self.cached.saturating_add(self.cache_write);
-        let cache_beside =
-            beside > 0 && (beside == cache || beside == cache.saturating_add(self.reasoning));
-        let hidden = if cache_beside { beside - cache } else { beside };
+        let cache_beside = self.beside_input
+            || (beside > 0 && (beside == cache || beside == cache.saturating_add(self.reasoning)));
+        let hidden = if cache_beside {
+            beside.saturating_sub(cache)
+        } else {
+            beside
+        };
 
         let mut tokens = Tokens::default();
         if cache_beside {
@@ -125,6 +156,8 @@ impl Counts {
             tokens.reasoning = self.reasoning.min(completion);
             tokens.output = completion - tokens.reasoning;
         }
+        tokens.cache_write_1h = self.cache_write_1h.min(tokens.cache_write);
+        tokens.cache_write -= tokens.cache_write_1h;
         Some(tokens)
     }
 }
@@ -204,6 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_in_the_cache_and_anthropics_names_are_told_apart() {
+        // Anthropic's own: the cache's counts stand beside the input.
+        let json = r#"{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":200,
+            "cache_creation_input_tokens":70,"service_tier":"priority",
+            "cache_creation":{"ephemeral_5m_input_tokens":30,"ephemeral_1h_input_tokens":40}}"#;
+        check(json, [10, 200, 70, 5, 0]);
+        let mut walk = Walk::new(json.as_bytes());
+        walk.peek().expect("a value");
+        let report = read(&mut walk).expect("valid JSON");
+        assert_eq!(report.tokens.map(|tokens| tokens.cache_write_1h), Some(40));
+        assert_eq!(report.service_tier, Some(ServiceTier::Priority));
+        // A proxy in front of it, which counts them inside and says both.
+        check(
+            r#"{"prompt_tokens":280,"completion_tokens":5,"total_tokens":285,
+                "cache_read_input_tokens":200,"cache_creation_input_tokens":70,
+                "prompt_tokens_details":{"cached_tokens":200}}"#,
+            [10, 200, 70, 5, 0],
+        );
+    }
+
+    #[test]
     fn what_is_no_count_is_not_reported() {
         assert_eq!(tokens("{}"), None);
         assert_eq!(
@@ -238,7 +292,8 @@ mod tests {
         ) {
             let counts = Counts {
                 prompt: Some(prompt), completion: Some(completion), total,
-                cached, cache_write: write, reasoning,
+                cached, cache_write: write, reasoning, cache_write_1h: write / 2,
+                beside_input: false,
             };
             let tokens = counts.disjoint().expect("counts");
             let least = prompt + completion;
