@@ -36,7 +36,11 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// Another program holds SQLite's lock for longer than we wait.
-    #[error("{}: the file is locked by another program", path.display())]
+    #[error(
+        "{}: the file is locked by another program; close what has it open (a database browser, a copy \
+         that is running)",
+        path.display()
+    )]
     Locked {
         /// The ledger's file.
         path: PathBuf,
@@ -57,7 +61,8 @@ pub enum LedgerError {
     },
     /// The file was written by a later version.
     #[error(
-        "{}: written by a newer tollgate (schema {found}, this one knows up to {supported})",
+        "{}: written by a newer tollgate (schema {found}, this one knows up to {supported}); run that \
+         version, or put back the copy that it left beside the file when it first opened it",
         path.display()
     )]
     Newer {
@@ -68,8 +73,43 @@ pub enum LedgerError {
         /// The newest that we know.
         supported: i64,
     },
+    /// The file is ours, and its contents are broken.
+    #[error(
+        "{}: the ledger is damaged ({why}); put it aside and bring a backup back with `tollgate ledger \
+         restore`: what waits in the journal is added to it",
+        path.display()
+    )]
+    Damaged {
+        /// The ledger's file.
+        path: PathBuf,
+        /// SQLite's own words.
+        why: String,
+    },
+    /// No room, or no more that the process may write.
+    #[error(
+        "{}: cannot {doing}: the disk is full; make room, and it goes on by itself",
+        path.display()
+    )]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The file, its directory or the disk takes no writes.
+    #[error(
+        "{}: cannot {doing}: it is read-only; give this user the right to write the file and its \
+         directory",
+        path.display()
+    )]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
     /// SQLite refused something else.
-    #[error("{}: {doing}: {source}", path.display())]
+    #[error("{}: cannot {doing}: {source}", path.display())]
     Database {
         /// The file.
         path: PathBuf,

@@ -108,15 +108,12 @@ fn overlay(
         return Ok(false);
     }
     connection.execute_batch(&schema::tables("temp"))?;
-    let inserts = Inserts::into_schema("temp");
+    let mut inserts = Inserts::into_schema("temp");
     for record in records {
         if is_current && has_request(connection, record)? {
             continue;
         }
-        inserts.request(connection, record)?;
-        for attempt in &record.attempts {
-            inserts.attempt(connection, record, attempt)?;
-        }
+        inserts.record(connection, record, &mut |_, _| {})?;
     }
     Ok(true)
 }

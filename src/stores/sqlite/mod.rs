@@ -4,8 +4,12 @@
 //! by the process that writes, and the directory `tollgate.db.journal`. WAL mode lets readers work
 //! while the writer writes; `synchronous=FULL` makes a stored batch survive a power cut.
 
+mod copy;
+mod facts;
 mod file;
 mod insight;
+mod kinds;
+mod migrate;
 mod query;
 mod read;
 mod schema;
@@ -53,9 +57,21 @@ fn refusal(path: &Path, doing: &'static str, error: rusqlite::Error) -> LedgerEr
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Locked { path },
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => LedgerError::NotALedger {
+        Some(ErrorCode::NotADatabase) => LedgerError::NotALedger {
             path,
             why: error.to_string(),
+        },
+        Some(ErrorCode::DatabaseCorrupt) => LedgerError::Damaged {
+            path,
+            why: error.to_string(),
+        },
+        Some(ErrorCode::DiskFull) => LedgerError::DiskFull { path, doing },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            LedgerError::ReadOnly { path, doing }
+        }
+        Some(ErrorCode::CannotOpen) if path.is_dir() => LedgerError::NotALedger {
+            path,
+            why: "it is a directory; name a file in it".to_owned(),
         },
         _ => LedgerError::Database {
             path,
@@ -77,6 +93,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
 fn connect_to_write(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = connect(path, flags)?;
+    schema::configure(&connection, path)?;
     schema::prepare(&connection, path)?;
     Ok(connection)
 }
@@ -93,7 +110,7 @@ pub(super) struct SqliteSink {
 
 impl UsageSink for SqliteSink {
     fn append(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), LedgerError> {
-        write::append(&mut self.connection, &self.inserts, batch)
+        write::append(&mut self.connection, &mut self.inserts, batch)
             .map_err(|error| refusal(&self.path, "store a batch", error))
     }
 }

@@ -1,93 +1,22 @@
-//! The report's sums, as SQL over the stored rows and, beside them, over the records that are still
-//! in the journal (the `temp` schema, filled by `LedgerFile`).
+//! The report's sums: facts of the file and, beside them, of what is still in the journal (the `temp`
+//! schema, filled by `LedgerFile`), added up in hash tables of short numbers.
 
+use std::hash::Hash;
+
+use indexmap::IndexSet;
+use jiff::Timestamp;
 use rusqlite::{Connection, Row};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use super::facts::{self, Fact, Wanted};
 use super::read::joined;
 use crate::stores::report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums};
 use crate::stores::usage::TimeRange;
 use crate::types::{PicoUsd, Price, TokenPrice, Tokens};
 
-/// The columns of tokens. `cache_write_tokens` counts every write into the prompt cache, the next
-/// those of them that are kept for an hour.
-const TOKEN_COLUMNS: [&str; 6] = [
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-];
-
-/// What a dimension is called in a row of requests `r` and of attempts `a`.
-fn expression(at: usize, dimension: &Dimension, of_attempt: bool) -> String {
-    let time = if of_attempt { "a" } else { "r" };
-    let column = match dimension {
-        Dimension::Model if of_attempt => "a.model",
-        Dimension::ResponseModel if of_attempt => "coalesce(a.response_model, a.model)",
-        Dimension::Provider if of_attempt => "a.provider",
-        Dimension::Model => "r.model",
-        Dimension::Provider => "r.provider",
-        Dimension::Team => "r.team",
-        Dimension::App => "r.app",
-        Dimension::Task => "r.task",
-        Dimension::Level => "r.level",
-        Dimension::Key => "r.key",
-        Dimension::User => "r.end_user",
-        Dimension::Outcome => "r.outcome",
-        Dimension::Cache => "r.cache",
-        Dimension::Endpoint => "r.endpoint",
-        Dimension::Reason => "r.reason",
-        // A request is called as its last attempt was answered.
-        Dimension::ResponseModel => {
-            "coalesce((SELECT l.response_model FROM {schema}.attempts l WHERE l.request_id = \
-             r.request_id ORDER BY l.attempt DESC LIMIT 1), r.model)"
-        }
-        Dimension::Tag(_) => {
-            return format!(
-                "coalesce(nullif((SELECT json_extract(t.value, '$[1]') FROM json_each(r.tags) t \
-                 WHERE json_extract(t.value, '$[0]') = :tag{at} ORDER BY t.key LIMIT 1), ''), '-')"
-            );
-        }
-        Dimension::Hour => return instant("%Y-%m-%dT%H:00Z", time),
-        Dimension::Day => return instant("%Y-%m-%d", time),
-        Dimension::Month => return instant("%Y-%m", time),
-    };
-    format!("coalesce(nullif({column}, ''), '-')")
-}
-
-fn instant(format: &str, of: &str) -> String {
-    format!("strftime('{format}', {of}.started_at_ms / 1000, 'unixepoch')")
-}
-
-/// One line for each request and each attempt of a schema, with the same columns.
-fn facts(schema: &str, by: &[Dimension]) -> String {
-    let dimensions = |of_attempt| -> String {
-        let columns = by.iter().enumerate().map(|(at, dimension)| {
-            let expression = expression(at, dimension, of_attempt);
-            format!("{} AS d{at}, ", expression.replace("{schema}", schema))
-        });
-        columns.collect()
-    };
-    let no_tokens = TOKEN_COLUMNS
-        .map(|column| format!("0 AS {column}"))
-        .join(", ");
-    let tokens = TOKEN_COLUMNS.map(|column| format!("a.{column}")).join(", ");
-    format!(
-        "SELECT {of_request} 1 AS requests, 0 AS attempts, 0 AS cost, 0 AS estimated, \
-           r.baseline_cost_pico IS NOT NULL AS baselines, \
-           coalesce(r.baseline_cost_pico, 0) AS baseline, \
-           coalesce(r.baseline_cost_pico - r.cost_pico, 0) AS savings, {no_tokens} \
-         FROM {schema}.requests r WHERE r.started_at_ms >= :from AND r.started_at_ms < :to \
-         UNION ALL \
-         SELECT {of_attempt} 0, 1, a.cost_pico, iif(a.usage = 'estimated', a.cost_pico, 0), \
-           0, 0, 0, {tokens} \
-         FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
-         WHERE a.started_at_ms >= :from AND a.started_at_ms < :to",
-        of_request = dimensions(false),
-        of_attempt = dimensions(true),
-    )
-}
+/// Shown where there is no value.
+const NONE: &str = "-";
+const HOUR_MS: i64 = 3_600_000;
 
 /// `sum` of a column in two parts that cannot overflow.
 pub(super) fn two_parts(column: &str) -> String {
@@ -105,45 +34,197 @@ pub(super) fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }
 
-fn tokens(row: &Row<'_>) -> rusqlite::Result<Tokens> {
-    let of = |column| -> rusqlite::Result<u64> {
-        let sum = money(row, column)?.pico();
-        Ok(u64::try_from(sum).unwrap_or(u64::MAX))
-    };
-    let [
-        input,
-        cached_input,
-        all_cache_write,
-        cache_write_1h,
-        output,
-        reasoning,
-    ] = TOKEN_COLUMNS;
-    let cache_write_1h = of(cache_write_1h)?;
-    Ok(Tokens {
-        input: of(input)?,
-        cached_input: of(cached_input)?,
-        cache_write: of(all_cache_write)?.saturating_sub(cache_write_1h),
-        cache_write_1h,
-        output: of(output)?,
-        reasoning: of(reasoning)?,
-    })
-}
-
-fn token_sums() -> String {
-    TOKEN_COLUMNS.map(two_parts).join(", ")
-}
-
 /// `part` for each schema, one below the other.
 pub(super) fn over(schemas: &[&str], part: impl Fn(&str) -> String) -> String {
     let parts: Vec<_> = schemas.iter().map(|schema| part(schema)).collect();
     parts.join(" UNION ALL ")
 }
 
-fn group_by(columns: &[String]) -> String {
-    if columns.is_empty() {
-        String::new()
-    } else {
-        format!("GROUP BY {}", columns.join(", "))
+pub(super) fn parameters(range: &TimeRange) -> [(&str, &dyn rusqlite::ToSql); 2] {
+    [(":from", &range.from_ms), (":to", &range.to_ms)]
+}
+
+/// Gives equal values equal numbers.
+#[derive(Debug)]
+struct Numbered<T>(IndexSet<T, FxBuildHasher>);
+
+impl<T: Eq + Hash> Numbered<T> {
+    fn new() -> Self {
+        Self(IndexSet::default())
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "four thousand million distinct values do not fit into memory"
+    )]
+    fn number(&mut self, value: T) -> u32 {
+        self.0.insert_full(value).0 as u32
+    }
+}
+
+impl Numbered<Box<str>> {
+    /// Allocates only for a text that is new.
+    #[allow(clippy::cast_possible_truncation, reason = "as above")]
+    fn text(&mut self, text: &str) -> u32 {
+        match self.0.get_index_of(text) {
+            Some(at) => at as u32,
+            None => self.number(text.into()),
+        }
+    }
+}
+
+impl<T> Numbered<T> {
+    fn value(&self, number: u32) -> Option<&T> {
+        self.0.get_index(number as usize)
+    }
+}
+
+/// What the dimensions of a report take from where.
+#[derive(Debug, Default)]
+struct Parts<'a> {
+    /// Columns of the request's kind.
+    of_request: Vec<&'static str>,
+    /// Columns of what served: of the request's kind for requests, of the attempt's for attempts.
+    served: Vec<&'static str>,
+    end_user: bool,
+    tags: Vec<&'a str>,
+    /// The length of the finest step of time; 0 for none.
+    step_ms: i64,
+}
+
+/// Where the value of a dimension stands in a group.
+enum Place {
+    OfRequest(usize),
+    Served(usize),
+    EndUser,
+    Tag(usize),
+    Time(&'static str),
+}
+
+impl<'a> Parts<'a> {
+    fn of(by: &'a [Dimension]) -> (Self, Vec<Place>) {
+        let mut parts = Self::default();
+        let places = by.iter().map(|by| parts.place(by)).collect();
+        (parts, places)
+    }
+
+    fn place(&mut self, by: &'a Dimension) -> Place {
+        let column = match by {
+            Dimension::Team => "team",
+            Dimension::App => "app",
+            Dimension::Key => "key",
+            Dimension::Task => "task",
+            Dimension::Level => "level",
+            Dimension::Endpoint => "endpoint",
+            Dimension::Outcome => "outcome",
+            Dimension::Cache => "cache",
+            Dimension::Reason => "reason",
+            Dimension::Model => return self.served("model"),
+            // An upstream that says no name is called by the model's.
+            Dimension::ResponseModel => {
+                return self.served("coalesce(nullif(response_model, ''), model)");
+            }
+            Dimension::Provider => return self.served("provider"),
+            Dimension::User => {
+                self.end_user = true;
+                return Place::EndUser;
+            }
+            Dimension::Tag(tag) => {
+                self.tags.push(tag);
+                return Place::Tag(self.tags.len() - 1);
+            }
+            Dimension::Hour => return self.time(HOUR_MS, "%Y-%m-%dT%H:00Z"),
+            Dimension::Day => return self.time(facts::DAY_MS, "%Y-%m-%d"),
+            // Months differ in length: their days are put together at the end.
+            Dimension::Month => return self.time(facts::DAY_MS, "%Y-%m"),
+        };
+        self.of_request.push(column);
+        Place::OfRequest(self.of_request.len() - 1)
+    }
+
+    fn served(&mut self, column: &'static str) -> Place {
+        self.served.push(column);
+        Place::Served(self.served.len() - 1)
+    }
+
+    fn time(&mut self, step_ms: i64, format: &'static str) -> Place {
+        self.step_ms = match self.step_ms {
+            0 => step_ms,
+            finer => finer.min(step_ms),
+        };
+        Place::Time(format)
+    }
+}
+
+/// What the facts of one row of a report share, as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Group {
+    of_request: u32,
+    served: u32,
+    end_user: u32,
+    tags: u32,
+    is_archived: bool,
+    step: i64,
+}
+
+/// The numbers of the values of kinds, by the kind's own number.
+type ByKind<V> = FxHashMap<i64, V>;
+
+/// Reads columns of a table of kinds.
+fn by_kind<V>(
+    connection: &Connection,
+    (schema, table): (&str, &str),
+    columns: &[&'static str],
+    mut value: impl FnMut(Vec<Box<str>>) -> V,
+) -> rusqlite::Result<ByKind<V>> {
+    let listed: String = columns.iter().flat_map(|column| [", ", column]).collect();
+    let sql = format!("SELECT {table} {listed} FROM {schema}.{table}s");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(())?;
+    let mut found = ByKind::default();
+    while let Some(row) = rows.next()? {
+        let texts = (1..=columns.len())
+            .map(|at| row.get::<_, String>(at).map(String::into_boxed_str))
+            .collect::<rusqlite::Result<_>>()?;
+        found.insert(row.get(0)?, value(texts));
+    }
+    Ok(found)
+}
+
+/// The values behind the numbers of groups.
+struct Values {
+    of_request: Numbered<Vec<Box<str>>>,
+    served: Numbered<Vec<Box<str>>>,
+    end_users: Numbered<Box<str>>,
+    tags: Numbered<Vec<Box<str>>>,
+    /// A text of tags that was seen before, and its number among `tags`.
+    tag_texts: FxHashMap<Box<str>, u32>,
+}
+
+impl Values {
+    fn new() -> Self {
+        Self {
+            of_request: Numbered::new(),
+            served: Numbered::new(),
+            end_users: Numbered::new(),
+            tags: Numbered::new(),
+            tag_texts: FxHashMap::default(),
+        }
+    }
+
+    /// The number of what these tags say of the names that are asked for.
+    fn tags_of(&mut self, text: &str, names: &[&str]) -> u32 {
+        if let Some(known) = self.tag_texts.get(text) {
+            return *known;
+        }
+        let tags: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
+        let value_of = |wanted: &&str| {
+            let found = tags.iter().find(|(name, _)| name == wanted);
+            found.map_or("", |(_, value)| value.as_str()).into()
+        };
+        let number = self.tags.number(names.iter().map(value_of).collect());
+        self.tag_texts.insert(text.into(), number);
+        number
     }
 }
 
@@ -152,101 +233,196 @@ pub(super) fn report(
     schemas: &[&str],
     query: &ReportQuery,
 ) -> rusqlite::Result<Report> {
-    let columns: Vec<_> = (0..query.by.len()).map(|at| format!("d{at}")).collect();
-    let sql = format!(
-        "SELECT {dimensions} sum(requests) AS requests, sum(attempts) AS attempts, {cost}, \
-           {estimated}, sum(baselines) AS baselines, {baseline}, {savings}, {tokens} FROM ({facts}) {grouping}",
-        dimensions = columns
-            .iter()
-            .flat_map(|column| [column.as_str(), ", "])
-            .collect::<String>(),
-        cost = two_parts("cost"),
-        estimated = two_parts("estimated"),
-        baseline = two_parts("baseline"),
-        savings = two_parts("savings"),
-        tokens = token_sums(),
-        facts = over(schemas, |schema| facts(schema, &query.by)),
-        grouping = group_by(&columns),
-    );
-    let mut statement = connection.prepare(&sql)?;
-    let tags: Vec<_> = query
-        .by
-        .iter()
-        .enumerate()
-        .filter_map(tag_parameter)
-        .collect();
-    let mut parameters = parameters(&query.range).to_vec();
-    parameters.extend(tags.iter().map(|(name, tag)| (name.as_str(), *tag)));
-    let rows = statement.query_map(&*parameters, |row| {
-        let values = (0..query.by.len())
-            .map(|at| row.get(at))
-            .collect::<Result<_, _>>()?;
-        let sums = Sums {
-            requests: count(row, "requests")?,
-            attempts: count(row, "attempts")?,
-            cost: money(row, "cost")?,
-            estimated_cost: money(row, "estimated")?,
-            baseline_requests: count(row, "baselines")?,
-            baseline_cost: money(row, "baseline")?,
-            savings: money(row, "savings")?,
-            tokens: tokens(row)?,
+    let (parts, places) = Parts::of(&query.by);
+    let mut values = Values::new();
+    let mut groups: FxHashMap<Group, Sums> = FxHashMap::default();
+    for schema in schemas {
+        let wanted = Wanted {
+            schema,
+            range: query.range,
+            texts: parts.end_user || !parts.tags.is_empty(),
+            requests: true,
         };
-        Ok(ReportRow { values, sums })
-    })?;
-    let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    // Without dimensions SQL answers one row even for an empty period.
-    rows.retain(|row| row.sums.requests > 0 || row.sums.attempts > 0);
-    Ok(Report::from_rows(rows, &query.by))
+        add_up(connection, wanted, &parts, &mut values, &mut groups)?;
+    }
+    let text = |of: &Numbered<Vec<Box<str>>>, number, at: usize| {
+        let found = of.value(number).and_then(|texts| texts.get(at));
+        shown(found.map_or("", |text| text))
+    };
+    let mut rows: FxHashMap<Vec<String>, Sums> = FxHashMap::default();
+    let months = query.by.contains(&Dimension::Month) && parts.step_ms > 0;
+    let mut finished = Vec::with_capacity(groups.len());
+    for (group, sums) in groups {
+        let value = |place: &Place| match place {
+            Place::OfRequest(at) => text(&values.of_request, group.of_request, *at),
+            Place::Served(at) => text(&values.served, group.served, *at),
+            Place::EndUser => {
+                let found = values.end_users.value(group.end_user);
+                shown(found.map_or("", |text| text))
+            }
+            Place::Tag(at) => text(&values.tags, group.tags, *at),
+            Place::Time(format) => instant(format, &group, parts.step_ms),
+        };
+        let texts: Vec<_> = places.iter().map(value).collect();
+        if months {
+            *rows.entry(texts).or_default() += sums;
+        } else {
+            finished.push(ReportRow {
+                values: texts,
+                sums,
+            });
+        }
+    }
+    let put_together = rows.into_iter();
+    finished.extend(put_together.map(|(values, sums)| ReportRow { values, sums }));
+    Ok(Report::from_rows(finished, &query.by))
 }
 
-/// A tag's name, which a person typed, goes to SQL as a parameter.
-fn tag_parameter((at, by): (usize, &Dimension)) -> Option<(String, &dyn rusqlite::ToSql)> {
-    match by {
-        Dimension::Tag(tag) => Some((format!(":tag{at}"), tag)),
-        _ => None,
+fn shown(text: &str) -> String {
+    if text.is_empty() { NONE } else { text }.to_owned()
+}
+
+/// A step of time in words. Of an archived day no hour is known.
+fn instant(format: &str, group: &Group, step_ms: i64) -> String {
+    let format = match format {
+        "%Y-%m-%dT%H:00Z" if group.is_archived => "%Y-%m-%d",
+        known => known,
+    };
+    let at = Timestamp::from_millisecond(group.step.saturating_mul(step_ms));
+    at.unwrap_or_default().strftime(format).to_string()
+}
+
+/// Adds the facts of one schema to the groups.
+fn add_up(
+    connection: &Connection,
+    wanted: Wanted<'_>,
+    parts: &Parts<'_>,
+    values: &mut Values,
+    groups: &mut FxHashMap<Group, Sums>,
+) -> rusqlite::Result<()> {
+    let requests = (wanted.schema, "request_kind");
+    let attempts = (wanted.schema, "attempt_kind");
+    let of_request = by_kind(connection, requests, &parts.of_request, |texts| {
+        values.of_request.number(texts)
+    })?;
+    let served_request = by_kind(connection, requests, &parts.served, |texts| {
+        values.served.number(texts)
+    })?;
+    let mut served: Vec<_> = parts.served.clone();
+    served.push("usage");
+    let served_attempt = by_kind(connection, attempts, &served, |mut texts| {
+        let is_estimate = texts.pop().is_some_and(|usage| &*usage == "estimated");
+        (values.served.number(texts), is_estimate)
+    })?;
+    facts::read(connection, wanted, &mut |fact: &Fact<'_>| {
+        let kind = fact.request_kind;
+        let (served, is_estimate) = if fact.attempt_kind == 0 {
+            (
+                served_request.get(&kind).copied().unwrap_or(u32::MAX),
+                false,
+            )
+        } else {
+            let found = served_attempt.get(&fact.attempt_kind);
+            found.copied().unwrap_or((u32::MAX, false))
+        };
+        let group = Group {
+            of_request: of_request.get(&kind).copied().unwrap_or(u32::MAX),
+            served,
+            end_user: if parts.end_user {
+                values.end_users.text(fact.end_user)
+            } else {
+                0
+            },
+            tags: if parts.tags.is_empty() {
+                0
+            } else {
+                values.tags_of(fact.tags, &parts.tags)
+            },
+            is_archived: fact.is_archived && parts.step_ms == HOUR_MS,
+            step: if parts.step_ms == 0 {
+                0
+            } else {
+                fact.at_ms.div_euclid(parts.step_ms)
+            },
+        };
+        let sums = groups.entry(group).or_default();
+        let cost = PicoUsd::from_pico(fact.cost_pico);
+        sums.requests += fact.requests;
+        sums.attempts += fact.attempts;
+        sums.cost += cost;
+        if is_estimate {
+            sums.estimated_cost += cost;
+        }
+        sums.baseline_requests += fact.baselines;
+        sums.baseline_cost += PicoUsd::from_pico(fact.baseline_pico);
+        sums.savings += PicoUsd::from_pico(fact.savings_pico);
+        sums.tokens += fact.tokens;
+    })
+}
+
+/// What the attempts of a FOCUS group have in common beside the payer and the day.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Charge {
+    provider: String,
+    model: String,
+    price: [i64; 8],
+    price_version: String,
+    service_tier: String,
+    is_estimate: bool,
+}
+
+const CHARGE: &str = "attempt_kind, provider, model, price_version, service_tier, usage, \
+     input_price_pico, cached_input_price_pico, cache_write_price_pico, \
+     cache_write_1h_price_pico, output_price_pico, reasoning_price_pico, \
+     per_request_price_pico, per_image_price_pico";
+
+impl Charge {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut price = [0; 8];
+        for (at, amount) in price.iter_mut().enumerate() {
+            *amount = row.get(6 + at)?;
+        }
+        Ok(Self {
+            provider: row.get(1)?,
+            model: row.get(2)?,
+            price,
+            price_version: row.get(3)?,
+            service_tier: row.get(4)?,
+            is_estimate: row.get_ref(5)?.as_str()? == "estimated",
+        })
+    }
+
+    fn price(&self) -> Price {
+        let [
+            input,
+            cached_input,
+            cache_write,
+            cache_write_1h,
+            output,
+            reasoning,
+            request,
+            image,
+        ] = self.price;
+        Price {
+            input: TokenPrice::from_pico(input),
+            cached_input: TokenPrice::from_pico(cached_input),
+            cache_write: TokenPrice::from_pico(cache_write),
+            cache_write_1h: TokenPrice::from_pico(cache_write_1h),
+            output: TokenPrice::from_pico(output),
+            reasoning: TokenPrice::from_pico(reasoning),
+            per_request: PicoUsd::from_pico(request.into()),
+            per_image: PicoUsd::from_pico(image.into()),
+        }
     }
 }
 
-pub(super) fn parameters(range: &TimeRange) -> [(&str, &dyn rusqlite::ToSql); 2] {
-    [(":from", &range.from_ms), (":to", &range.to_ms)]
-}
-
-/// The columns of a price, in the order of [`Price`].
-const PRICE_COLUMNS: [&str; 8] = [
-    "input_price_pico",
-    "cached_input_price_pico",
-    "cache_write_price_pico",
-    "cache_write_1h_price_pico",
-    "output_price_pico",
-    "reasoning_price_pico",
-    "per_request_price_pico",
-    "per_image_price_pico",
-];
-
-fn price(row: &Row<'_>) -> rusqlite::Result<Price> {
-    let of = |column| row.get::<_, i64>(column);
-    let per_token = |column| of(column).map(TokenPrice::from_pico);
-    let flat = |column| of(column).map(|pico| PicoUsd::from_pico(pico.into()));
-    let [
-        input,
-        cached_input,
-        cache_write,
-        cache_write_1h,
-        output,
-        reasoning,
-        per_request,
-        per_image,
-    ] = PRICE_COLUMNS;
-    Ok(Price {
-        input: per_token(input)?,
-        cached_input: per_token(cached_input)?,
-        cache_write: per_token(cache_write)?,
-        cache_write_1h: per_token(cache_write_1h)?,
-        output: per_token(output)?,
-        reasoning: per_token(reasoning)?,
-        per_request: flat(per_request)?,
-        per_image: flat(per_image)?,
-    })
+/// Attempts, images, tokens and cost of a FOCUS group.
+#[derive(Default)]
+struct Used {
+    attempts: u64,
+    images: u64,
+    tokens: Tokens,
+    cost: PicoUsd,
 }
 
 pub(super) fn focus(
@@ -254,47 +430,86 @@ pub(super) fn focus(
     schemas: &[&str],
     range: TimeRange,
 ) -> rusqlite::Result<Vec<FocusGroup>> {
-    let prices = PRICE_COLUMNS.join(", ");
-    let attempts = |schema: &str| {
-        format!(
-            "SELECT {day} AS day, r.team, r.app, a.provider, a.model, a.price_version, {prices}, \
-               coalesce(a.service_tier, '') AS service_tier, a.images, a.cost_pico AS cost, \
-               a.usage = 'estimated' AS is_estimate, {tokens} \
-             FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
-             WHERE a.started_at_ms >= :from AND a.started_at_ms < :to",
-            day = instant("%Y-%m-%d", "a"),
-            tokens = TOKEN_COLUMNS.join(", "),
-        )
-    };
-    let keys = format!(
-        "day, team, app, provider, model, is_estimate, service_tier, price_version, {prices}"
-    );
-    let sql = format!(
-        "SELECT {keys}, count(*) AS attempts, sum(images) AS images, {cost}, {tokens} \
-         FROM ({facts}) GROUP BY {keys} ORDER BY {keys}",
-        cost = two_parts("cost"),
-        tokens = token_sums(),
-        facts = over(schemas, attempts),
-    );
-    let mut statement = connection.prepare(&sql)?;
-    let groups = statement.query_map(&parameters(&range), |row| {
-        Ok(FocusGroup {
-            day: row.get("day")?,
-            team: row.get("team")?,
-            app: row.get("app")?,
-            provider: row.get("provider")?,
-            model: row.get("model")?,
-            price: price(row)?,
-            price_version: row.get("price_version")?,
-            service_tier: row.get("service_tier")?,
-            attempts: count(row, "attempts")?,
-            images: count(row, "images")?,
-            tokens: tokens(row)?,
-            cost: money(row, "cost")?,
-            is_estimate: row.get("is_estimate")?,
+    let mut payers: Numbered<Vec<Box<str>>> = Numbered::new();
+    let mut charges: Numbered<Charge> = Numbered::new();
+    let mut groups: FxHashMap<(i64, u32, u32), Used> = FxHashMap::default();
+    for schema in schemas {
+        let payer = by_kind(
+            connection,
+            (schema, "request_kind"),
+            &["team", "app"],
+            |texts| payers.number(texts),
+        )?;
+        let charge = connection
+            .prepare(&format!("SELECT {CHARGE} FROM {schema}.attempt_kinds"))?
+            .query_map((), |row| {
+                Ok((row.get(0)?, charges.number(Charge::from_row(row)?)))
+            })?
+            .collect::<rusqlite::Result<ByKind<_>>>()?;
+        let wanted = Wanted {
+            schema,
+            range,
+            texts: false,
+            requests: false,
+        };
+        facts::read(connection, wanted, &mut |fact: &Fact<'_>| {
+            let (Some(payer), Some(charge)) = (
+                payer.get(&fact.request_kind),
+                charge.get(&fact.attempt_kind),
+            ) else {
+                return;
+            };
+            let day = fact.at_ms.div_euclid(facts::DAY_MS);
+            let used = groups.entry((day, *payer, *charge)).or_default();
+            used.attempts += fact.attempts;
+            used.images += fact.images;
+            used.tokens += fact.tokens;
+            used.cost += PicoUsd::from_pico(fact.cost_pico);
+        })?;
+    }
+    let mut found: Vec<_> = groups
+        .into_iter()
+        .filter_map(|((day, payer, charge), used)| {
+            focus_group(day, payers.value(payer)?, charges.value(charge)?, &used)
         })
-    })?;
-    groups.collect()
+        .collect();
+    found.sort_by(|a, b| order(a).cmp(&order(b)));
+    Ok(found)
+}
+
+fn focus_group(day: i64, payer: &[Box<str>], charge: &Charge, used: &Used) -> Option<FocusGroup> {
+    let [team, app] = payer else { return None };
+    let begins = Timestamp::from_millisecond(day.saturating_mul(facts::DAY_MS)).unwrap_or_default();
+    Some(FocusGroup {
+        day: begins.strftime("%Y-%m-%d").to_string(),
+        team: team.to_string(),
+        app: app.to_string(),
+        provider: charge.provider.clone(),
+        model: charge.model.clone(),
+        price: charge.price(),
+        price_version: charge.price_version.clone(),
+        service_tier: charge.service_tier.clone(),
+        attempts: used.attempts,
+        images: used.images,
+        tokens: used.tokens,
+        cost: used.cost,
+        is_estimate: charge.is_estimate,
+    })
+}
+
+fn order(group: &FocusGroup) -> impl Ord + '_ {
+    let words = [
+        &group.day,
+        &group.team,
+        &group.app,
+        &group.provider,
+        &group.model,
+        &group.service_tier,
+        &group.price_version,
+    ];
+    let price = &group.price;
+    let prices = [price.input, price.cached_input, price.output];
+    (words, group.is_estimate, prices)
 }
 
 /// The first and the last instant at which anything happened.
@@ -303,12 +518,18 @@ pub(super) fn span(
     schemas: &[&str],
 ) -> rusqlite::Result<Option<(i64, i64)>> {
     let instants = |schema: &str| {
-        let of = |table| {
+        let of = |table, column| {
             format!(
-                "SELECT min(started_at_ms) AS first, max(started_at_ms) AS last FROM {schema}.{table}"
+                "SELECT min({table}.{column}) AS first, max({table}.{column}) AS last \
+                 FROM {schema}.{table}"
             )
         };
-        format!("{} UNION ALL {}", of("requests"), of("attempts"))
+        format!(
+            "{} UNION ALL {} UNION ALL \
+             SELECT min(day) * 86400000, max(day) * 86400000 FROM {schema}.archive",
+            of("request_rows", "started_at_ms"),
+            of("attempt_rows", "started_at_ms")
+        )
     };
     let sql = format!(
         "SELECT min(first), max(last) FROM ({})",

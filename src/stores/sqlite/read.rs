@@ -142,21 +142,21 @@ fn attempt_of(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
     })
 }
 
-fn attempts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<AttemptRecord>> {
+fn attempts(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<AttemptRecord>> {
     connection
-        .prepare_cached("SELECT * FROM main.attempts WHERE request_id = ? ORDER BY attempt")?
-        .query_map([id], attempt_of)?
+        .prepare_cached("SELECT * FROM main.attempts WHERE seq = ? ORDER BY attempt")?
+        .query_map([seq], attempt_of)?
         .collect()
 }
 
 fn whole_record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
-    let attempts = attempts(connection, row.get_ref("request_id")?.as_str()?)?;
+    let attempts = attempts(connection, row.get("seq")?)?;
     record_of(row, attempts)
 }
 
 /// The columns that a record is made of.
 const RECORDS: &str = "SELECT r.*, d.features, d.decision FROM main.requests r \
-                       LEFT JOIN main.decisions d USING (request_id)";
+                       LEFT JOIN main.decision_rows d USING (seq)";
 
 pub(super) fn request(
     connection: &Connection,
@@ -211,7 +211,7 @@ const SPENDING: &str = "\
     UNION ALL \
     SELECT r.team, r.app, coalesce(r.key, ''), a.model, a.provider, 0, 1, \
            a.cost_pico / 1000000, a.cost_pico % 1000000 \
-      FROM main.attempts a JOIN main.requests r USING (request_id) \
+      FROM main.attempts a JOIN main.requests r USING (seq) \
       WHERE (a.started_at_ms >= :from AND a.started_at_ms < :inner_from) \
          OR (a.started_at_ms >= :inner_to AND a.started_at_ms < :to)";
 
@@ -263,7 +263,7 @@ pub(super) fn spent_by_end_user(
 ) -> rusqlite::Result<Vec<(Option<String>, PicoUsd)>> {
     let sql = "\
         SELECT r.end_user, sum(a.cost_pico / 1000000), sum(a.cost_pico % 1000000) \
-        FROM main.attempts a JOIN main.requests r USING (request_id) \
+        FROM main.attempts a JOIN main.requests r USING (seq) \
         WHERE a.started_at_ms >= :from AND a.started_at_ms < :to \
           AND (:team IS NULL OR r.team = :team) AND (:app IS NULL OR r.app = :app) \
           AND (:key IS NULL OR r.key = :key) AND (:model IS NULL OR a.model = :model) \

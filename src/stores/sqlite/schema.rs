@@ -1,5 +1,6 @@
-//! The tables and their versions. A migration is never changed once it has shipped; a change is a
-//! new one at the end of the list.
+//! The tables and their versions. A new file gets `schema.sql`; an older one is brought to the same
+//! tables step by step. A step is never changed once it has shipped; a change is a new one at the
+//! end of the list.
 //!
 //! Money is whole pico-USD in SQLite's 64-bit integers: one row holds up to 9.2 million USD. Sums
 //! are taken in two parts, so that no sum overflows.
@@ -8,64 +9,70 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::migrate;
 use super::refusal;
 use crate::stores::usage::LedgerError;
 
 /// Marks the file as ours in its header (`TLGT`), for `file(1)` and for the check below.
-const APPLICATION_ID: i64 = 0x544c_4754;
+pub(super) const APPLICATION_ID: i64 = 0x544c_4754;
 
-/// What brings a file from version n to n + 1.
-const MIGRATIONS: [&str; 3] = [
-    include_str!("v1.sql"),
-    include_str!("v2.sql"),
-    include_str!("v3.sql"),
+/// The tables of the newest version.
+const TABLES: &str = include_str!("schema.sql");
+
+/// What brings a file from version n to n + 1, beginning with version 1.
+pub(super) const STEPS: [&str; 3] = [
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
 ];
 
-/// The newest version, the count of migrations.
-#[allow(clippy::cast_possible_wrap, reason = "a handful of migrations")]
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+/// The newest version.
+#[allow(clippy::cast_possible_wrap, reason = "a handful of steps")]
+pub(super) const VERSION: i64 = STEPS.len() as i64 + 1;
 
-/// The tables without their indexes, for the temporary copies that a report fills.
+/// The tables and views without their indexes, for the temporary copies that a report fills.
 pub(super) fn tables(schema: &str) -> String {
-    let statements = MIGRATIONS.join("\n");
-    let tables = statements.split_inclusive(';').filter_map(|statement| {
-        let verb = ["CREATE TABLE ", "ALTER TABLE "]
+    let made = TABLES.split_inclusive(';').filter_map(|statement| {
+        let verb = ["CREATE TABLE ", "CREATE VIEW "]
             .into_iter()
             .find(|verb| statement.contains(verb))?;
         let at = statement.find(verb)?;
         Some(statement[at..].replacen(verb, &format!("{verb}{schema}."), 1))
     });
-    tables.collect()
+    made.collect()
 }
 
-/// Sets a connection up and brings the file to the newest version.
+/// Sets a connection up.
 ///
 /// # Errors
-/// When the file is something else, newer, or cannot be written.
-pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
-    let failed = |error| refusal(path, "set the ledger up", error);
-    let found = check(connection, path)?;
+/// When the file cannot be written.
+pub(super) fn configure(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     // FULL syncs the log at each commit, which is once per batch: what is stored survives power.
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
              PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
         )
-        .map_err(failed)?;
-    if found == VERSION {
-        return Ok(());
+        .map_err(|error| refusal(path, "set the ledger up", error))
+}
+
+/// Creates the tables, or brings those of an older version to the newest.
+///
+/// # Errors
+/// When the file is something else, newer, or cannot be written.
+pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    match check(connection, path)? {
+        VERSION => Ok(()),
+        0 => create(connection).map_err(|error| refusal(path, "create the ledger", error)),
+        found => migrate::from_version(connection, path, found),
     }
-    let pending: String = MIGRATIONS
-        .iter()
-        .skip(usize::try_from(found).unwrap_or(0))
-        .copied()
-        .collect();
-    connection
-        .execute_batch(&format!(
-            "BEGIN IMMEDIATE; {pending} PRAGMA application_id = {APPLICATION_ID}; \
-             PRAGMA user_version = {VERSION}; COMMIT;"
-        ))
-        .map_err(failed)
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {VERSION}; COMMIT;"
+    ))
 }
 
 /// The version of the file: 0 for an empty one.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::kinds::Kinds;
 use super::read;
 use crate::stores::usage::{Feedback, FeedbackOutcome};
-use crate::types::{
-    AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, Reason, RequestRecord, ServiceTier,
-};
+use crate::types::{AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, RequestRecord};
 
 /// Into how many pico-USD a cost is split: `hi * PART + lo`, neither of which can overflow a sum.
 pub(super) const PART: i64 = 1_000_000;
@@ -17,13 +16,13 @@ pub(super) const PART: i64 = 1_000_000;
 pub(super) const QUARTER_MS: i64 = 15 * 60 * 1000;
 
 /// An amount as a row holds it. Beyond 9.2 million USD for one request it stays at that.
-fn pico(amount: PicoUsd) -> i64 {
+pub(super) fn pico(amount: PicoUsd) -> i64 {
     let pico = amount.pico();
     i64::try_from(pico).unwrap_or(if pico < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// A count as a row holds it; beyond 2⁶³ it stays at that.
-fn count(count: u64) -> i64 {
+pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -32,122 +31,151 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> rusqlite::Result<String> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-/// The insert statements for one schema. What is there already stays as it is.
+/// What stores records in one schema. What is there already stays as it is.
 #[derive(Debug)]
 pub(super) struct Inserts {
+    kinds: Kinds,
     request: String,
+    known: String,
     decision: String,
     attempt: String,
 }
 
+/// Where a request lies, and whether it came just now.
+struct Placed {
+    seq: i64,
+    kind: i64,
+    is_new: bool,
+}
+
 impl Inserts {
     pub fn into_schema(schema: &str) -> Self {
-        let insert = |table: &str, columns: usize| {
-            let marks = vec!["?"; columns].join(", ");
-            format!("INSERT INTO {schema}.{table} VALUES ({marks}) ON CONFLICT DO NOTHING")
+        let insert = |table: &str, columns: &str| {
+            let marks = vec!["?"; columns.split(',').count()].join(", ");
+            format!(
+                "INSERT INTO {schema}.{table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+            )
         };
         Self {
-            request: insert("requests", 28),
-            decision: insert("decisions", 3),
-            attempt: insert("attempts", 34),
+            kinds: Kinds::of_schema(schema),
+            request: insert(
+                "request_rows",
+                "request_id, started_at_ms, request_kind, cost_pico, estimated_cost_pico, \
+                 baseline_cost_pico, end_user, latency_us, overhead_us, ttft_us, stream, status, \
+                 propensity, config_version, error_code, asked_model, tags, fingerprint",
+            ),
+            known: format!("SELECT seq FROM {schema}.request_rows WHERE request_id = ?"),
+            decision: insert("decision_rows", "seq, features, decision"),
+            attempt: insert(
+                "attempt_rows",
+                "seq, attempt, started_at_ms, request_kind, attempt_kind, cost_pico, input_tokens, \
+                 cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, \
+                 cache_write_1h_tokens, images, asked_cost_pico, latency_us, ttft_us",
+            ),
         }
     }
 
-    /// True when the request is new.
-    pub fn request(
-        &self,
+    /// Stores a record with its attempts; tells what of it was new.
+    pub fn record<'a>(
+        &mut self,
+        connection: &Connection,
+        record: &'a RequestRecord,
+        new: &mut impl FnMut(&'a RequestRecord, Option<&'a AttemptRecord>),
+    ) -> rusqlite::Result<()> {
+        let placed = self.request(connection, record)?;
+        if placed.is_new {
+            self.decision(connection, record, placed.seq)?;
+            new(record, None);
+        }
+        for attempt in &record.attempts {
+            if self.attempt(connection, &placed, attempt)? {
+                new(record, Some(attempt));
+            }
+        }
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
         connection: &Connection,
         record: &RequestRecord,
-    ) -> rusqlite::Result<bool> {
+    ) -> rusqlite::Result<Placed> {
+        let kind = self.kinds.of_request(connection, record)?;
         let mut statement = connection.prepare_cached(&self.request)?;
         let inserted = statement.execute(params![
             record.request_id.as_str(),
             record.started_at_ms,
-            record.config_version.as_str(),
-            record.key.as_ref().map(KeyId::as_str),
-            record.team.as_str(),
-            record.app.as_str(),
-            record.end_user,
-            json(&record.tags)?,
-            record.endpoint.as_str(),
-            record.asked_model,
-            record.stream,
-            record.task.as_str(),
-            record.level.as_str(),
-            record.model.as_ref().map(ModelId::as_str),
-            record.provider.as_ref().map(ProviderId::as_str),
-            record.reason.map(Reason::as_str),
-            record.propensity,
-            record.cache.as_str(),
-            record.outcome.as_str(),
-            record.status,
-            record.error_code,
+            kind,
             pico(record.cost),
             pico(record.estimated_cost),
             record.baseline_cost.map(pico),
+            record.end_user,
             count(record.latency_us),
             count(record.overhead_us),
             record.ttft_us.map(count),
+            record.stream,
+            record.status,
+            record.propensity,
+            record.config_version.as_str(),
+            record.error_code,
+            record.asked_model,
+            json(&record.tags)?,
             record.fingerprint,
         ])?;
-        Ok(inserted == 1)
+        let is_new = inserted == 1;
+        let seq = if is_new {
+            connection.last_insert_rowid()
+        } else {
+            connection
+                .prepare_cached(&self.known)?
+                .query_row([record.request_id.as_str()], |row| row.get(0))?
+        };
+        Ok(Placed { seq, kind, is_new })
     }
 
-    fn decision(&self, connection: &Connection, record: &RequestRecord) -> rusqlite::Result<()> {
+    fn decision(
+        &self,
+        connection: &Connection,
+        record: &RequestRecord,
+        seq: i64,
+    ) -> rusqlite::Result<()> {
         if record.features.is_none() && record.decision.is_none() {
             return Ok(());
         }
         let features = record.features.as_ref().map(json).transpose()?;
         let decision = record.decision.as_ref().map(|decision| decision.get());
         let mut statement = connection.prepare_cached(&self.decision)?;
-        statement.execute(params![record.request_id.as_str(), features, decision])?;
+        statement.execute(params![seq, features, decision])?;
         Ok(())
     }
 
     /// True when the attempt is new.
-    pub fn attempt(
-        &self,
+    fn attempt(
+        &mut self,
         connection: &Connection,
-        record: &RequestRecord,
+        request: &Placed,
         attempt: &AttemptRecord,
     ) -> rusqlite::Result<bool> {
-        let (tokens, price) = (&attempt.tokens, &attempt.price);
+        let kind = self.kinds.of_attempt(connection, attempt)?;
+        let tokens = &attempt.tokens;
         let mut statement = connection.prepare_cached(&self.attempt)?;
         let inserted = statement.execute(params![
-            record.request_id.as_str(),
+            request.seq,
             attempt.attempt,
             attempt.started_at_ms,
-            attempt.model.as_str(),
-            attempt.provider.as_str(),
-            attempt.deployment.as_str(),
-            attempt.response_model,
-            attempt.outcome.as_str(),
-            attempt.status,
+            request.kind,
+            kind,
+            pico(attempt.cost),
             count(tokens.input),
             count(tokens.cached_input),
             count(tokens.all_cache_write()),
             count(tokens.output),
             count(tokens.reasoning),
-            attempt.usage.as_str(),
-            pico(attempt.cost),
-            price.input.pico(),
-            price.cached_input.pico(),
-            price.cache_write.pico(),
-            price.output.pico(),
-            price.reasoning.pico(),
+            count(tokens.cache_write_1h),
+            attempt.images,
+            attempt.asked_cost.map(pico),
             count(attempt.latency_us),
             attempt.ttft_us.map(count),
-            count(tokens.cache_write_1h),
-            price.cache_write_1h.pico(),
-            attempt.images,
-            pico(price.per_image),
-            pico(price.per_request),
-            attempt.price_version,
-            attempt.price_step_tokens.map(count),
-            attempt.service_tier.map(ServiceTier::as_str),
-            attempt.substituted,
-            attempt.priced_model,
-            attempt.asked_cost.map(pico),
         ])?;
         Ok(inserted == 1)
     }
@@ -156,21 +184,28 @@ impl Inserts {
 /// Stores a batch with its sums.
 pub(super) fn append(
     connection: &mut Connection,
-    inserts: &Inserts,
+    inserts: &mut Inserts,
+    batch: &[Arc<RequestRecord>],
+) -> rusqlite::Result<()> {
+    let stored = append_all(connection, inserts, batch);
+    if stored.is_err() {
+        inserts.kinds.forget();
+    }
+    stored
+}
+
+fn append_all(
+    connection: &mut Connection,
+    inserts: &mut Inserts,
     batch: &[Arc<RequestRecord>],
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut sums = BatchSums::default();
     for record in batch {
-        if inserts.request(&transaction, record)? {
-            inserts.decision(&transaction, record)?;
-            sums.add_request(record);
-        }
-        for attempt in &record.attempts {
-            if inserts.attempt(&transaction, record, attempt)? {
-                sums.add_attempt(record, attempt);
-            }
-        }
+        inserts.record(&transaction, record, &mut |record, attempt| match attempt {
+            None => sums.add_request(record),
+            Some(attempt) => sums.add_attempt(record, attempt),
+        })?;
     }
     sums.store(&transaction)?;
     transaction.commit()
@@ -283,7 +318,7 @@ pub(super) fn has_request(
     record: &RequestRecord,
 ) -> rusqlite::Result<bool> {
     let found = connection
-        .prepare_cached("SELECT 1 FROM main.requests WHERE request_id = ?")?
+        .prepare_cached("SELECT 1 FROM main.request_rows WHERE request_id = ?")?
         .query_row([record.request_id.as_str()], |_| Ok(()))
         .optional()?;
     Ok(found.is_some())
