@@ -7,6 +7,7 @@
 mod attempting;
 mod cached;
 mod endpoints;
+mod gathering;
 mod last_resort;
 mod observing;
 mod planning;

@@ -1,22 +1,22 @@
-//! Notices that the file has changed and says so. Watches the file's *directory*: Kubernetes swaps a
-//! symbolic link in it, editors write a new file and rename it, and a watch on the file itself would
-//! see neither twice. Knows nothing of the gateway; what to do with a change is the caller's.
+//! Notices that the file has changed and says so. Looks at the file's metadata, through symbolic
+//! links, a few times a second: Kubernetes swaps a link, editors write a new file and rename it, and
+//! every such way gives the name another inode, size or time. Listening for events on the directory
+//! instead would wake this process for each write to a ledger that lies beside the file, which is
+//! several times per request (`docs/adr/0006-watching-the-file.md`). Knows nothing of the gateway;
+//! what to do with a change is the caller's.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 
-/// How long the directory must be quiet before the file is read: an editor's save is several events
-/// within a few milliseconds.
-const QUIET: Duration = Duration::from_millis(100);
-/// A directory that never is quiet is read this often nevertheless.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often the file is read although nothing was heard: network file systems send no events.
-const SWEEP: Duration = Duration::from_secs(10);
+/// How often the file's metadata is looked at. A save is loaded after at most two looks.
+const LOOK: Duration = Duration::from_millis(150);
+/// Looks after which the text is compared although its metadata stayed the same: a file system's
+/// clock may be coarser than two saves of one length are apart.
+const LOOKS_PER_SWEEP: u32 = 64;
 
 /// Why the file is to be loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +30,12 @@ pub enum ReloadCause {
 /// Why a watch could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The directory cannot be watched.
-    #[error("the directory of {path} cannot be watched: {source}")]
-    Watch {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: notify::Error,
-    },
     /// No thread could be started.
     #[error("no thread for the watch of the configuration: {0}")]
     Thread(#[from] std::io::Error),
 }
 
 enum Signal {
-    Touched,
     Asked,
     Stop,
 }
@@ -53,7 +44,6 @@ enum Signal {
 pub struct Watcher {
     signals: Sender<Signal>,
     thread: Option<JoinHandle<()>>,
-    _events: RecommendedWatcher,
 }
 
 /// Asks for a reload; cheap to clone, usable from any thread. Does nothing once the watch has ended.
@@ -80,32 +70,17 @@ impl Watcher {
     /// as it is now counts as loaded.
     ///
     /// # Errors
-    /// When the directory cannot be watched.
+    /// When no thread can be started.
     pub fn start(
         path: &Path,
         on_change: impl Fn(ReloadCause) + Send + 'static,
     ) -> Result<Self, WatchError> {
         let (signals, received) = mpsc::channel();
-        let touched = signals.clone();
-        let watch_error = |source| WatchError::Watch {
-            path: path.to_owned(),
-            source,
-        };
-        let mut events =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let reads_only = event.is_ok_and(|event| event.kind.is_access());
-                if !reads_only {
-                    // The thread may have ended already.
-                    let _ = touched.send(Signal::Touched);
-                }
-            })
-            .map_err(watch_error)?;
-        events
-            .watch(directory_of(path), RecursiveMode::NonRecursive)
-            .map_err(watch_error)?;
         let follower = Follower {
             path: path.to_owned(),
-            seen: hash_of(path),
+            stamp: Stamp::of(path),
+            unsettled: false,
+            loaded: hash_of(path),
             received,
             on_change: Box::new(on_change),
         };
@@ -115,7 +90,6 @@ impl Watcher {
         Ok(Self {
             signals,
             thread: Some(thread),
-            _events: events,
         })
     }
 
@@ -136,14 +110,6 @@ impl Drop for Watcher {
     }
 }
 
-/// The directory that holds the file, also for a bare file name.
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Hash of the file's bytes; `None` while it cannot be read, as between two renames.
 fn hash_of(path: &Path) -> Option<[u8; 32]> {
     std::fs::read(path)
@@ -151,50 +117,83 @@ fn hash_of(path: &Path) -> Option<[u8; 32]> {
         .map(|bytes| Sha256::digest(&bytes).into())
 }
 
+/// What changes when a file is written, replaced, or reached by another link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    /// Device, inode and time of the inode's last change.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
+}
+
+impl Stamp {
+    /// `None` while there is no such file.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            #[cfg(unix)]
+            inode: {
+                use std::os::unix::fs::MetadataExt as _;
+                (
+                    metadata.dev(),
+                    metadata.ino(),
+                    metadata.ctime(),
+                    metadata.ctime_nsec(),
+                )
+            },
+        })
+    }
+}
+
 struct Follower {
     path: PathBuf,
-    seen: Option<[u8; 32]>,
+    stamp: Option<Stamp>,
+    /// The last look found it changed: it is read when a look finds it at rest, since a save may be
+    /// several writes.
+    unsettled: bool,
+    loaded: Option<[u8; 32]>,
     received: Receiver<Signal>,
     on_change: Box<dyn Fn(ReloadCause) + Send>,
 }
 
 impl Follower {
     fn run(mut self) {
+        let mut looks = 0;
         loop {
-            let asked = match self.received.recv_timeout(SWEEP) {
+            match self.received.recv_timeout(LOOK) {
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Signal::Asked) => true,
-                Ok(Signal::Touched) => match self.settle() {
-                    Some(asked) => asked,
-                    None => return,
-                },
-                Err(RecvTimeoutError::Timeout) => false,
-            };
-            self.look(asked);
-        }
-    }
-
-    /// Waits until the directory is quiet; whether somebody asked meanwhile, `None` to stop.
-    fn settle(&self) -> Option<bool> {
-        let mut waited = Duration::ZERO;
-        while waited < LONGEST_WAIT {
-            match self.received.recv_timeout(QUIET) {
-                Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Ok(Signal::Asked) => return Some(true),
-                // An event can come at once: count a part of the quiet time, so that this ends.
-                Ok(Signal::Touched) => waited += QUIET / 10,
-                Err(RecvTimeoutError::Timeout) => return Some(false),
+                Ok(Signal::Asked) => {
+                    self.stamp = Stamp::of(&self.path);
+                    self.compare(true);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    looks = (looks + 1) % LOOKS_PER_SWEEP;
+                    self.look(looks == 0);
+                }
             }
         }
-        Some(false)
     }
 
-    fn look(&mut self, asked: bool) {
+    fn look(&mut self, sweep: bool) {
+        let now = Stamp::of(&self.path);
+        let at_rest = now == self.stamp;
+        self.stamp = now;
+        // A file that never rests is read by the sweep nevertheless.
+        if (at_rest && self.unsettled) || sweep {
+            self.compare(false);
+        }
+        self.unsettled = !at_rest;
+    }
+
+    fn compare(&mut self, asked: bool) {
         // The hash is taken before the callback reads: a save in between is seen again afterwards.
         let now = hash_of(&self.path);
-        let changed = now.is_some() && now != self.seen;
+        let changed = now.is_some() && now != self.loaded;
         if changed {
-            self.seen = now;
+            self.loaded = now;
         }
         if asked {
             (self.on_change)(ReloadCause::Asked);
@@ -210,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// Generous: file events take milliseconds, a loaded machine may take longer.
+    /// Generous: two looks take a third of a second, a loaded machine may take longer.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     struct Watched {

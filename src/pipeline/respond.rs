@@ -26,6 +26,7 @@ use crate::wire::DialectId;
 use crate::{ingress, limits};
 
 use super::cached::Fill;
+use super::gathering::Gathering;
 
 /// The body of every response of the data listener.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub enum ReplyBody {
     /// Bytes that are all there.
     Whole(Bytes),
     /// A stream that closes its exchange itself.
-    Stream(Box<StreamBody<EventSource>>),
+    Stream(Box<Gathering<StreamBody<EventSource>>>),
 }
 
 impl Body for ReplyBody {
@@ -211,7 +212,11 @@ fn stream_response(
         abort: gw.abort_streams.clone().cancelled_owned(),
         record_events,
     });
-    response(StatusCode::OK, headers, ReplyBody::Stream(Box::new(body)))
+    response(
+        StatusCode::OK,
+        headers,
+        ReplyBody::Stream(Box::new(Gathering::new(body))),
+    )
 }
 
 fn canned_response(
