@@ -162,6 +162,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Gathering<B> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test's tasks end with its runtime"
+)]
 mod tests {
     use std::convert::Infallible;
 
