@@ -144,29 +144,63 @@ impl Excerpt {
             self.plain_bytes += read;
             // Bodies are checked to be UTF-8, and the reader splits no character.
             let plain = std::str::from_utf8(&buffer[..read]).unwrap_or_default();
-            for c in plain.chars() {
-                self.push_folded(c);
-            }
+            self.push_folded(plain);
         }
     }
 
-    fn push_folded(&mut self, c: char) {
-        if c.is_ascii() {
-            let byte = c as u8;
-            if byte.is_ascii_alphabetic() {
-                self.scripts.latin += 1;
-            } else if byte.is_ascii_digit() {
-                self.scripts.digits += 1;
-            } else if b"{}[]()<>=+*/\\|_^$#;".contains(&byte) {
-                self.scripts.symbols += 1;
+    /// Folds runs of ASCII at once and the rest one by one.
+    fn push_folded(&mut self, mut plain: &str) {
+        while !plain.is_empty() {
+            let ascii = plain.bytes().position(|byte| !byte.is_ascii());
+            let (run, rest) = plain.split_at(ascii.unwrap_or(plain.len()));
+            self.push_ascii(run);
+            let other = rest.find(|c: char| c.is_ascii()).unwrap_or(rest.len());
+            for c in rest[..other].chars() {
+                self.scripts.count(c);
+                fold(c, &mut self.text);
             }
-            self.text.push(c.to_ascii_lowercase());
-            return;
+            plain = &rest[other..];
         }
-        self.scripts.count(c);
-        fold(c, &mut self.text);
+    }
+
+    fn push_ascii(&mut self, run: &str) {
+        let mut counts = [0_u32; 4];
+        for byte in run.bytes() {
+            counts[usize::from(ASCII_CLASSES[usize::from(byte & 0x7f)] & 3)] += 1;
+        }
+        self.scripts.latin += counts[LATIN as usize];
+        self.scripts.digits += counts[DIGIT as usize];
+        self.scripts.symbols += counts[SYMBOL as usize];
+        let from = self.text.len();
+        self.text.push_str(run);
+        self.text[from..].make_ascii_lowercase();
     }
 }
+
+const LATIN: u8 = 1;
+const DIGIT: u8 = 2;
+const SYMBOL: u8 = 3;
+
+/// What each ASCII character counts as; 0 is nothing.
+static ASCII_CLASSES: [u8; 128] = {
+    let mut classes = [0; 128];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphabetic() {
+            classes[byte as usize] = LATIN;
+        } else if byte.is_ascii_digit() {
+            classes[byte as usize] = DIGIT;
+        }
+        byte += 1;
+    }
+    let symbols = b"{}[]()<>=+*/\\|_^$#;";
+    let mut at = 0;
+    while at < symbols.len() {
+        classes[symbols[at] as usize] = SYMBOL;
+        at += 1;
+    }
+    classes
+};
 
 impl Scripts {
     fn count(&mut self, c: char) {
