@@ -1,5 +1,6 @@
 //! The composition root: the only place that names concrete back ends and puts the rooms together.
 
+pub mod alerts;
 mod hydrate;
 
 use std::sync::Arc;
@@ -18,15 +19,17 @@ use crate::config::snapshot::LedgerLocation;
 use crate::config::{Diagnostic, Severity, Snapshot};
 use crate::gateway::{Active, Gateway, ReloadStatus};
 use crate::limits;
+use crate::notify::Events;
 use crate::runtime::arms::Arms;
 use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::Deployments;
 use crate::runtime::latency::Latencies;
+use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError};
+use crate::stores::{Ledger, LedgerError, Notebook};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
 
@@ -63,6 +66,10 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         LedgerLocation::Sqlite(path) => Ledger::sqlite(path)?,
     };
     let ledger = Arc::new(ledger);
+    let notebook = match &snapshot.state.ledger {
+        LedgerLocation::Sqlite(path) => Notebook::sqlite(path)?,
+        LedgerLocation::Memory => Notebook::memory(),
+    };
     let budgets = Arc::new(Budgets::new(options.clock.clone()));
     hydrate(&budgets, &ledger, &snapshot)?;
     let deployments = Deployments::default();
@@ -79,12 +86,16 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         deployments,
         arms: Arc::new(Arms::default()),
         latencies: Arc::new(Latencies::default()),
+        latency_targets: LatencyTargets::default(),
         sessions: Sessions::default(),
         clients: HttpClients::default(),
         cache,
         flights: Flights::default(),
         fingerprints,
         ledger,
+        notebook: Arc::new(notebook),
+        events: Events::new(options.clock.clone(), metrics.clone()),
+        ledger_was_healthy: AtomicBool::new(true),
         metrics,
         clock: options.clock,
         seed: options.seed,
@@ -100,6 +111,8 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     };
     gateway.metrics.reloaded(true, seconds(loaded_at_ms));
     refresh_gauges(&gateway);
+    crate::notify::resume(&gateway.events, &gateway.notebook)?;
+    alerts::catch_up(&gateway);
     Ok(Arc::new(gateway))
 }
 
@@ -141,10 +154,12 @@ pub fn reload(
         }
     };
     gw.metrics.reloaded(outcome.is_ok(), seconds(at_ms));
+    let had_failed = !status.errors.is_empty();
     *status = ReloadStatus {
         at_ms,
         errors: outcome.clone().err().unwrap_or_default(),
     };
+    alerts::announce_reload(gw, &status.errors, had_failed);
     outcome
 }
 
@@ -207,21 +222,6 @@ pub fn refresh_gauges(gw: &Gateway) {
         );
     }
     gw.metrics.ledger_lag(gw.ledger.lag());
-}
-
-/// Logs and counts thresholds of budgets that were crossed since the last call.
-pub fn announce_alerts(gw: &Gateway) {
-    for alert in gw.budgets.take_alerts() {
-        gw.metrics
-            .budget_alerted(alert.budget.as_str(), alert.threshold);
-        tracing::warn!(
-            budget = alert.budget.as_str(),
-            threshold = alert.threshold,
-            spent_usd = %alert.spent,
-            limit_usd = %alert.limit,
-            "a budget crossed a threshold"
-        );
-    }
 }
 
 const fn breaker_level(state: crate::runtime::breaker::BreakerState) -> i64 {

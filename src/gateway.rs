@@ -14,15 +14,17 @@ use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{Diagnostic, Snapshot};
+use crate::notify::Events;
 use crate::runtime::arms::Arms;
 use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::{DeploymentState, Deployments};
 use crate::runtime::latency::Latencies;
+use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::Ledger;
+use crate::stores::{Ledger, Notebook};
 use crate::telemetry::Metrics;
 
 /// One configuration version with the state that it names, by the model's index.
@@ -52,6 +54,8 @@ pub struct Gateway {
     pub arms: Arc<Arms>,
     /// Recent latency by model.
     pub latencies: Arc<Latencies>,
+    /// Whether models keep their latency targets.
+    pub latency_targets: LatencyTargets,
     /// Which model a session stays on.
     pub sessions: Sessions,
     /// Upstream connections.
@@ -64,6 +68,12 @@ pub struct Gateway {
     pub fingerprints: FingerprintKey,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// Small notes that outlive the process.
+    pub notebook: Arc<Notebook>,
+    /// Where events are raised.
+    pub events: Events,
+    /// Whether the ledger was healthy when it was last looked at.
+    pub ledger_was_healthy: AtomicBool,
     /// Metrics.
     pub metrics: Metrics,
     /// Time.

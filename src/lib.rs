@@ -35,4 +35,5 @@ pub mod admin;
 pub mod bootstrap;
 pub mod cli;
 pub mod learn;
+pub mod notify;
 pub mod server;

@@ -12,6 +12,7 @@ mod last_resort;
 mod observing;
 mod planning;
 mod respond;
+mod telling;
 
 use std::sync::Arc;
 

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use crate::config::snapshot::BillingParams;
 use crate::error::ProxyError;
-use crate::runtime::BreakerParams;
 use crate::runtime::breaker::{BreakerPass, CallVerdict};
 use crate::runtime::deployments::Outstanding;
 use crate::runtime::limiter::Permit;
 use crate::runtime::reservation::AttemptReservation;
+use crate::runtime::{BreakerParams, Transition};
 use crate::stores::Slot;
 use crate::types::{
     AttemptRecord, Outcome, PicoUsd, PriceList, RequestRecord, ServiceTier, Tokens, Usage,
@@ -28,6 +28,9 @@ pub trait Observer: Send + Sync {
     /// Called once per request, after its money is settled and before its record is handed to the
     /// ledger. Must not block.
     fn closed(&self, record: &RequestRecord);
+
+    /// Called when the end of an attempt changed its deployment's breaker. Must not block.
+    fn breaker_changed(&self, _attempt: &AttemptRecord, _change: Transition) {}
 }
 
 /// What a request holds until it ends.
@@ -298,18 +301,14 @@ impl Exchange {
             Verdict::RateLimited(retry_after) => CallVerdict::RateLimited { retry_after },
             Verdict::Neutral => CallVerdict::Neutral,
         };
-        if let Some(transition) = pass.record(verdict, Instant::now(), &attempt.breaker) {
-            tracing::warn!(
-                deployment = record.deployment.as_str(),
-                from = ?transition.from,
-                to = ?transition.to,
-                "breaker changed"
-            );
-        }
+        let change = pass.record(verdict, Instant::now(), &attempt.breaker);
         record.outcome = end.outcome;
         record.tokens = tokens;
         record.usage = source;
         record.latency_us = micros(attempt.started.elapsed());
+        if let Some(change) = change {
+            self.observer.breaker_changed(&record, change);
+        }
         self.record.attempts.push(record);
     }
 

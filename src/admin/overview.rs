@@ -13,7 +13,7 @@ use crate::gateway::{Active, Gateway};
 use crate::runtime::breaker::BreakerState;
 use crate::runtime::deployments::DeploymentState;
 use crate::stores::{LedgerError, SpendBy, SpendRow, TimeRange};
-use crate::types::{PicoUsd, RequestRecord};
+use crate::types::{Event, PicoUsd, RequestRecord};
 
 /// How many of the last requests are shown.
 const RECENT: usize = 25;
@@ -50,6 +50,7 @@ pub fn overview(gw: &Gateway) -> Result<Value, LedgerError> {
         "budgets": budgets(gw),
         "models": models(gw, &active),
         "matrix": matrix(gw, &active.snapshot),
+        "events": gw.events.recent().iter().map(event_value).collect::<Vec<_>>(),
         "recent": gw.ledger.recent(RECENT)?.iter().map(recent_value).collect::<Vec<_>>(),
     }))
 }
@@ -200,6 +201,16 @@ fn recent_value(record: &RequestRecord) -> Value {
         "outcome": record.outcome.as_str(),
         "cost_usd": record.cost.to_string(),
         "latency_ms": record.latency_us / 1000,
+    })
+}
+
+fn event_value(event: &Event) -> Value {
+    json!({
+        "time": time_of(event.at_ms),
+        "event": event.kind.as_str(),
+        "severity": event.severity.as_str(),
+        "text": event.text,
+        "suppressed": event.suppressed,
     })
 }
 

@@ -2,6 +2,7 @@
 //! takes its arguments and a writer and returns an exit code: 0 fine, 1 the work failed, 2 the input
 //! or the configuration is wrong.
 
+pub mod alerts;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -99,6 +100,9 @@ Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
     /// Make virtual keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Try out the webhooks under `alerts`
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
     /// Print the JSON Schema of routes.yaml
     #[command(after_help = "Example:
   tollgate schema > routes.schema.json
@@ -222,6 +226,29 @@ pub struct KeysNewArgs {
     pub app: Option<String>,
 }
 
+/// `alerts …`
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// Send a test event to every webhook of the file and print what each answers
+    #[command(after_help = "Examples:
+  tollgate alerts test
+  tollgate alerts test --config staging.yaml --webhook on-call
+
+Exit code: 0 when every webhook took it, 1 when one did not, 2 when there is none to ask.")]
+    Test(AlertsTestArgs),
+}
+
+/// `alerts test`
+#[derive(Debug, Default, Args)]
+pub struct AlertsTestArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Only the webhook of this name
+    #[arg(long, value_name = "NAME")]
+    pub webhook: Option<String>,
+}
+
 /// `models`
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -256,6 +283,7 @@ pub fn run(command: &Command, colour: bool, out: &mut dyn Write) -> u8 {
         Command::Reference => schema::run_reference(out),
         Command::Models(args) => models::run(args, out),
         Command::Keys(KeysCommand::New(args)) => keys::run(args, out),
+        Command::Alerts(AlertsCommand::Test(args)) => alerts::run(args, out),
     };
     exit_code(&outcome)
 }

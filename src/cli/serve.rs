@@ -18,6 +18,7 @@ use crate::config::reload::{ReloadCause, Trigger, Watcher};
 use crate::config::snapshot::{AuthParams, ProviderEndpoint};
 use crate::config::{self, Snapshot};
 use crate::gateway::Gateway;
+use crate::notify::Channel;
 use crate::pipeline::{self, ReplyBody};
 use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity};
 use crate::telemetry;
@@ -26,6 +27,8 @@ use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, ServeArgs, complain};
 
 /// How often gauges, alerts and certificates are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How long webhooks may take for what is left at the end; durable events are kept for the next start.
+const ALERTS_DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs the proxy until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs) -> u8 {
@@ -248,6 +251,7 @@ pub struct Running {
     tasks: TaskTracker,
     admin_stop: tokio_util::sync::CancellationToken,
     data_done: tokio::sync::watch::Receiver<bool>,
+    alerts: Option<Channel>,
     _watcher: Option<Watcher>,
 }
 
@@ -307,6 +311,7 @@ impl Running {
             admin_handler,
         ));
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
+        let alerts = bootstrap::alerts::start_channel(&gateway);
         if let Some(trigger) = watcher.as_ref().map(Watcher::trigger) {
             tasks.spawn(reload_on_hangup(Arc::clone(&gateway), trigger));
         }
@@ -315,6 +320,7 @@ impl Running {
             tasks,
             admin_stop,
             data_done,
+            alerts,
             _watcher: watcher,
         })
     }
@@ -330,6 +336,11 @@ impl Running {
         self.gateway.tasks.wait().await;
         if let Err(error) = self.gateway.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");
+        }
+        // The last requests may have crossed a threshold.
+        bootstrap::alerts::announce_budgets(&self.gateway).await;
+        if let Some(alerts) = self.alerts.take() {
+            alerts.stop(ALERTS_DRAIN).await;
         }
         self.admin_stop.cancel();
         self.tasks.close();
@@ -372,7 +383,10 @@ async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
             _ = ticks.tick() => {}
         }
         bootstrap::refresh_gauges(&gw);
-        bootstrap::announce_alerts(&gw);
+        bootstrap::alerts::announce_budgets(&gw).await;
+        bootstrap::alerts::announce_latency(&gw);
+        bootstrap::alerts::announce_ledger(&gw);
+        bootstrap::alerts::release_held(&gw);
         let Some(identity) = identity.clone() else {
             continue;
         };

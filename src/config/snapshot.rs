@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 use rustc_hash::FxHashMap;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use crate::runtime::{
     BreakerParams, BudgetParams, LearnParams, LimitParams, RetryParams, SimulatedParams,
 };
 use crate::types::{
-    AllowList, AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, Needs, PriceList,
-    ProviderId, TaskName, TeamId, Tier,
+    AllowList, AppId, ConfigVersion, DeploymentId, EventKind, KeyId, LevelName, ModelId, Needs,
+    PriceList, ProviderId, TaskName, TeamId, Tier,
 };
 use crate::wire::DialectId;
 
@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub cache: CacheParams,
     /// Breakers, retries, time-outs, fallback.
     pub resilience: ResilienceParams,
+    /// Who is told of events.
+    pub alerts: Arc<AlertParams>,
     /// What `check` warns about.
     pub warnings: Vec<Diagnostic>,
 }
@@ -534,6 +536,8 @@ pub struct AnswerRule {
     pub when: When,
     /// The text to answer with.
     pub answer: String,
+    /// Tell a person: the event `conversation.handoff`.
+    pub handoff: bool,
 }
 
 /// What follows an error of a kind.
@@ -558,4 +562,73 @@ pub enum ErrorRule {
     LargerContext,
     /// Answer with the error.
     Stop,
+}
+
+/// `alerts`
+#[derive(Debug)]
+pub struct AlertParams {
+    /// Who is told.
+    pub webhooks: Vec<WebhookParams>,
+    /// Least time between two events of one kind about the same thing.
+    pub min_interval: Duration,
+    /// Window of the latency's percentile.
+    pub latency_window: Duration,
+    /// Answers in the window before its percentile means anything.
+    pub latency_min_requests: u32,
+}
+
+/// An entry of `alerts.webhooks` that is switched on.
+#[derive(Debug, Clone)]
+pub struct WebhookParams {
+    /// Its name in metrics and in the log.
+    pub name: String,
+    /// Where to POST; may hold a secret in its path.
+    pub url: SecretString,
+    /// What bodies are signed with; `None`: they are not.
+    pub key: Option<SigningKey>,
+    /// Which events it gets, ascending.
+    pub events: Vec<EventKind>,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// First pause after a failure.
+    pub retry_base: Duration,
+    /// Longest pause.
+    pub retry_max: Duration,
+    /// After this long an event is given up.
+    pub give_up_after: Duration,
+    /// Extra root certificates (PEM file).
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The key of a webhook's signatures; never shown.
+#[derive(Clone)]
+pub struct SigningKey(SecretSlice<u8>);
+
+impl SigningKey {
+    /// `whsec_` and base64 (as the Standard Webhooks specification writes keys), or any other text,
+    /// whose bytes are the key. `None`: what follows `whsec_` is not base64, or nothing.
+    #[must_use]
+    pub fn parse(text: &SecretString) -> Option<Self> {
+        use base64::Engine;
+        let text = text.expose_secret();
+        let bytes = match text.strip_prefix("whsec_") {
+            Some(encoded) => base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .ok()?,
+            None => text.as_bytes().to_vec(),
+        };
+        (!bytes.is_empty()).then(|| Self(SecretSlice::from(bytes)))
+    }
+
+    /// The bytes of the key.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
 }

@@ -321,7 +321,7 @@ fn secrets_are_references_and_stay_secret() {
         "\"https://${HOST}/v1\"",
         &[
             "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key`, \
-         `admin_token` and `fingerprint_key`; write the value itself, or template the file before it gets here",
+         `admin_token`, `fingerprint_key`, and a webhook's `url` and `secret`; write the value itself, or template the file before it gets here",
         ],
     );
     check(

@@ -12,6 +12,7 @@ use crate::types::{AttemptFailure, CacheOutcome, Call, Caller, Features, Outcome
 use super::cached::{self, Fill};
 use super::planning;
 use super::respond::Answer;
+use super::telling;
 
 /// What a last resort has to go by.
 pub(super) struct Stranded<'a> {
@@ -127,6 +128,9 @@ fn by_rule(stranded: &Stranded<'_>, exchange: &mut Exchange) -> Option<Answer> {
             (rule.tasks.is_empty() || rule.tasks.contains(task))
                 && classify::holds(&rule.when, call, features, &mut text)
         })?;
+    if rule.handoff {
+        telling::handed_over(stranded.gw, &exchange.record, call);
+    }
     exchange.record.reason = Some(Reason::Template);
     exchange.record.cache = CacheOutcome::HitTemplate;
     Some(cached::canned(

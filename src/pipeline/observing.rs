@@ -3,20 +3,30 @@
 use std::time::Duration;
 
 use crate::accounting::Observer;
+use crate::config::Snapshot;
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::Gateway;
 use crate::learn;
+use crate::runtime::Transition;
 use crate::runtime::latency::LatencySample;
-use crate::types::{AttemptRecord, RequestRecord};
+use crate::types::{AttemptRecord, Outcome, RequestRecord};
+
+use super::telling;
 
 impl Observer for Gateway {
+    fn breaker_changed(&self, attempt: &AttemptRecord, change: Transition) {
+        telling::breaker_changed(self, attempt, change);
+    }
+
     fn closed(&self, record: &RequestRecord) {
         self.metrics.request_closed(record);
         let now_ms = self.clock.unix_ms();
         for attempt in &record.attempts {
             observe_latency(self, attempt, now_ms);
         }
-        learn::observe_outcome(&self.arms, &self.active.load().snapshot, record, now_ms);
+        let active = self.active.load();
+        compare_with_target(self, &active.snapshot, record, now_ms);
+        learn::observe_outcome(&self.arms, &active.snapshot, record, now_ms);
         log(record);
     }
 }
@@ -29,8 +39,22 @@ fn observe_latency(gw: &Gateway, attempt: &AttemptRecord, now_ms: i64) {
             output_tokens: attempt.tokens.all_output(),
         };
         gw.latencies.observe(&attempt.model, sample, now_ms);
-    } else if attempt.outcome != crate::types::Outcome::Cancelled {
+    } else if attempt.outcome != Outcome::Cancelled {
         gw.latencies.observe_failure(&attempt.model, now_ms);
+    }
+}
+
+/// Notes answers (and time-outs, which took at least so long) of models that have a latency target.
+fn compare_with_target(gw: &Gateway, snapshot: &Snapshot, record: &RequestRecord, now_ms: i64) {
+    for attempt in &record.attempts {
+        let counts = attempt.outcome.answered() || attempt.outcome == Outcome::Timeout;
+        let model = snapshot.model(attempt.model.as_str());
+        if counts && model.is_some_and(|model| model.latency_target.is_some()) {
+            // Of a stream the first output counts, as in `latency_target_ms`.
+            let latency_us = attempt.ttft_us.unwrap_or(attempt.latency_us);
+            let latency = Duration::from_micros(latency_us);
+            gw.latency_targets.observe(&attempt.model, latency, now_ms);
+        }
     }
 }
 

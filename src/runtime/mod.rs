@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod clients;
 pub mod deployments;
 pub mod latency;
+pub mod latency_target;
 pub mod limiter;
 pub mod reservation;
 pub mod retry_budget;
@@ -26,6 +27,7 @@ pub use budgets::{
 };
 pub use clients::{HttpClient, HttpClients};
 pub use latency::{Latencies, LatencySample};
+pub use latency_target::{LatencyChange, LatencyTarget, LatencyTargets};
 pub use limiter::{
     LimitKind, LimitParams, Limited, Limiters, Permit, RateStanding, Scope, Standing,
     TokenReservation, format_reset,

@@ -6,6 +6,7 @@
 mod journal;
 mod ledger;
 mod memory;
+mod notebook;
 mod report;
 mod sqlite;
 mod usage;
@@ -16,6 +17,7 @@ mod contract;
 pub(crate) mod sample;
 
 pub use ledger::{Ledger, LedgerFull, LedgerOptions, Slot};
+pub use notebook::{Note, Notebook};
 pub use report::{
     CellScore, Dimension, FocusGroup, Repeated, Repeats, Report, ReportQuery, ReportReads,
     ReportRow, Sums, UnknownDimension,

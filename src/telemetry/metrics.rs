@@ -59,6 +59,10 @@ pub struct Metrics {
     budget_reserved: GaugeVec,
     budget_shadow_price: GaugeVec,
     budget_alerts: IntCounterVec,
+    alerts: IntCounterVec,
+    alerts_suppressed: IntCounterVec,
+    alert_deliveries: IntCounterVec,
+    alert_queue: IntGaugeVec,
     rate_limited: IntCounterVec,
     cache_requests: IntCounterVec,
     policy_choices: IntCounterVec,
@@ -260,6 +264,25 @@ impl Metrics {
                 "Thresholds of budgets that were crossed, once per period.",
                 &["budget", "threshold"],
             )?,
+            alerts: d.counter(
+                "tollgate_alerts_total",
+                "Events that were told, by kind; what was held back as a repetition does not count.",
+                &["event"],
+            )?,
+            alerts_suppressed: d.counter(
+                "tollgate_alerts_suppressed_total",
+                "Events that were held back as repetitions.",
+                &["event"],
+            )?,
+            alert_deliveries: d.counter(
+                "tollgate_alert_deliveries_total",
+                "Tries to deliver an event to a webhook, by how they ended.",
+                &["webhook", "outcome"],
+            )?,
+            alert_queue: d.keep(IntGaugeVec::new(
+                Opts::new("tollgate_alert_queue_events", "Events that wait for a webhook."),
+                &["webhook"],
+            ))?,
             rate_limited: d.counter(
                 "tollgate_rate_limited_total",
                 "Requests or attempts refused by our limits.",
@@ -464,6 +487,30 @@ impl Metrics {
         self.budget_alerts
             .with_label_values(&[budget, &threshold.to_string()])
             .inc();
+    }
+
+    /// Counts an event that was told.
+    pub fn alerted(&self, event: &str) {
+        self.alerts.with_label_values(&[event]).inc();
+    }
+
+    /// Counts an event that was held back.
+    pub fn alert_suppressed(&self, event: &str) {
+        self.alerts_suppressed.with_label_values(&[event]).inc();
+    }
+
+    /// Counts a try to deliver an event.
+    pub fn alert_delivery(&self, webhook: &str, outcome: &str) {
+        self.alert_deliveries
+            .with_label_values(&[webhook, outcome])
+            .inc();
+    }
+
+    /// Sets how many events wait for a webhook.
+    pub fn alert_queue(&self, webhook: &str, events: usize) {
+        self.alert_queue
+            .with_label_values(&[webhook])
+            .set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// Sets the mean reward of a model in a cell.

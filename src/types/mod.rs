@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod call;
 pub mod caller;
+pub mod event;
 pub mod features;
 pub mod ids;
 pub mod money;
@@ -21,6 +22,7 @@ pub use call::{
     CacheControl, Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
 };
 pub use caller::{AllowList, Caller, Tier};
+pub use event::{Event, EventKind, Severity};
 pub use features::{Features, Signal, TaskScore};
 pub use ids::{
     AppId, BudgetId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId,

@@ -17,6 +17,7 @@
     reason = "the harness serves files that each use a part of it"
 )]
 
+mod alerts;
 mod contract;
 mod data;
 mod deploy;

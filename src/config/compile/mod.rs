@@ -2,6 +2,7 @@
 //! match. Every rule about what the values mean together lives in this room; every problem is found in
 //! one run. No I/O but for `file:` secrets.
 
+mod alerts;
 mod billing;
 mod budgets;
 mod callers;
@@ -225,6 +226,7 @@ pub fn compile(
     let limits = cx.limits(at!["limits"], file.limits);
     let cache = selection::compile_cache(cx, &file.cache);
     let resilience = resilience::compile(cx, &file.resilience);
+    let alerts = alerts::compile(cx, &file.alerts);
     matrix::warn_unreachable(cx, &matrix, &virtual_models, &models, &resilience);
     warn_nothing_usable(cx, &providers, &models);
     Snapshot {
@@ -249,6 +251,7 @@ pub fn compile(
         limits,
         cache,
         resilience,
+        alerts,
         warnings: Vec::new(),
     }
 }

@@ -123,6 +123,7 @@ fn fallback(cx: &mut Context<'_, '_>, fallback: &FallbackConfig) -> FallbackPara
                 .collect(),
             when,
             answer: rule.answer.clone(),
+            handoff: rule.handoff,
         });
     }
     FallbackParams {

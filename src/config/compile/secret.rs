@@ -9,7 +9,7 @@ use crate::config::schema::SecretText;
 use crate::config::tree::{Node, Step, Value, render_path};
 
 /// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 3] = ["api_key", "admin_token", "fingerprint_key"];
+const SECRET_KEYS: [&str; 5] = ["api_key", "admin_token", "fingerprint_key", "secret", "url"];
 
 /// What became of a secret.
 pub enum Resolved {
@@ -123,7 +123,8 @@ fn walk<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, findings: &mut Findings<'_
         Value::Scalar(scalar) if holds_reference(&scalar.text) => findings.add(
             Severity::Error,
             (node.at, render_path(path)),
-            "`${…}` stands only for secrets: in `api_key`, `admin_token` and `fingerprint_key`",
+            "`${…}` stands only for secrets: in `api_key`, `admin_token`, `fingerprint_key`, and a \
+             webhook's `url` and `secret`",
             Some("write the value itself, or template the file before it gets here".to_owned()),
         ),
         Value::Scalar(_) => {}

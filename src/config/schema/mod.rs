@@ -3,6 +3,7 @@
 //!
 //! Only the shape is here. What the values mean together is judged in `config::compile`.
 
+mod alerts;
 mod limits;
 mod models;
 mod money;
@@ -16,6 +17,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use alerts::{AlertsConfig, WebhookConfig};
 pub use limits::{KeyConfig, LimitsConfig, TeamConfig};
 pub use models::{
     Classes, DeploymentConfig, LongContextClasses, ModelConfig, PriceClasses, PriceConfig,
@@ -103,4 +105,7 @@ pub struct FileConfig {
     /// Breakers, retries, time-outs and what follows when a plan is spent.
     #[serde(default)]
     pub resilience: ResilienceConfig,
+    /// Who is told when a budget reaches a threshold, a breaker opens, a reload fails and the like.
+    #[serde(default)]
+    pub alerts: AlertsConfig,
 }

@@ -198,6 +198,10 @@ pub struct AnswerRuleConfig {
     /// The text to answer with.
     #[schemars(length(min = 1))]
     pub answer: String,
+    /// Hand the conversation to a person: whoever is under `alerts.webhooks` gets the event
+    /// `conversation.handoff`, with the request, who made it and its session, without any text.
+    #[serde(default)]
+    pub handoff: bool,
 }
 
 /// What to do about errors that another model may not have.

@@ -10,6 +10,7 @@ mod file;
 mod insight;
 mod kinds;
 mod migrate;
+mod notes;
 mod query;
 mod read;
 mod schema;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use self::file::LedgerFile;
+pub(super) use self::notes::NotesFile;
 use self::write::Inserts;
 use super::journal::{self, Journal};
 use super::report::ReportReads;

@@ -20,10 +20,11 @@ pub(super) const APPLICATION_ID: i64 = 0x544c_4754;
 const TABLES: &str = include_str!("schema.sql");
 
 /// What brings a file from version n to n + 1, beginning with version 1.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
 ];
 
 /// The newest version.

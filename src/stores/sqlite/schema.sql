@@ -164,6 +164,15 @@ CREATE TABLE archive (
     PRIMARY KEY (day, request_kind, attempt_kind)
 ) STRICT, WITHOUT ROWID;
 
+-- Small notes of the process: alerts that were given, events under way, what was learned.
+CREATE TABLE notes (
+    topic TEXT    NOT NULL,
+    key   TEXT    NOT NULL,
+    text  TEXT    NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (topic, key)
+) STRICT, WITHOUT ROWID;
+
 CREATE VIEW requests AS
 SELECT r.request_id, r.started_at_ms, r.config_version, nullif(k.key, '') AS key, k.team, k.app,
        r.end_user, r.tags, k.endpoint, r.asked_model, r.stream, k.task, k.level,

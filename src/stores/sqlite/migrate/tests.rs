@@ -15,6 +15,7 @@ use crate::types::{Outcome, PicoUsd, Reason, RequestId, UsageSource};
 
 const V1: &str = include_str!("../golden/v1.sql");
 const V4: &str = include_str!("../golden/v4.sql");
+const V5: &str = include_str!("../golden/v5.sql");
 
 const FELL_BACK: &str = "req_019a6c10000071238000000000000001";
 const OVER_MIDNIGHT: &str = "req_019a6c10000071238000000000000002";
@@ -99,7 +100,7 @@ fn check_contents(path: &Path) {
 
 #[test]
 fn every_version_becomes_the_present_one_and_keeps_every_cent() {
-    for (version, sql) in [(1, V1), (4, V4)] {
+    for (version, sql) in [(1, V1), (4, V4), (5, V5)] {
         let (_directory, path) = golden(sql);
         let old = tables(&Connection::open(&path).expect("the file"));
         check_contents(&path);
@@ -126,10 +127,10 @@ fn an_old_file_gets_the_tables_of_a_new_one() {
 #[test]
 fn the_present_tables_are_those_that_were_written_down() {
     assert_eq!(
-        VERSION, 4,
+        VERSION, 5,
         "a new version needs a golden file of its own here"
     );
-    let (_directory, path) = golden(V4);
+    let (_directory, path) = golden(V5);
     let written_down = tables(&Connection::open(&path).expect("the file"));
     let new = connect_to_write(&path.with_extension("new")).expect("created");
     assert_eq!(written_down, tables(&new));
