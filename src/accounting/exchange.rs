@@ -247,6 +247,36 @@ impl Exchange {
         self.record.model = Some(attempt.record.model.clone());
         self.record.provider = Some(attempt.record.provider.clone());
         self.current = Some(attempt);
+        self.note();
+    }
+
+    /// Tells the ledger what the open attempt can cost at most. A process that dies before the
+    /// request is over cannot know what the provider bills: then this counts, as an estimate.
+    fn note(&mut self) {
+        let (Some(slot), Some(open)) = (&mut self.slot, &self.current) else {
+            return;
+        };
+        let at_most = open.reservation.money();
+        if !at_most.is_positive() {
+            return;
+        }
+        let tokens = open.billed_tokens();
+        let mut attempt = open.record.clone();
+        open.bill(&tokens)
+            .write(&mut attempt, open.pricing.images, true);
+        attempt.tokens = tokens;
+        attempt.usage = UsageSource::Estimated;
+        attempt.outcome = Outcome::Internal;
+        attempt.cost = at_most;
+        let explanation = (self.record.features.take(), self.record.decision.take());
+        let mut provisional = self.record.clone();
+        (self.record.features, self.record.decision) = explanation;
+        provisional.attempts.push(attempt);
+        provisional.outcome = Outcome::Internal;
+        provisional.status = PROCESS_DIED_STATUS;
+        provisional.error_code = Some(PROCESS_DIED.to_owned());
+        total(&mut provisional);
+        slot.note(&provisional);
     }
 
     /// The attempt in flight.
@@ -338,13 +368,7 @@ impl Exchange {
         record.outcome = outcome;
         record.status = status;
         record.latency_us = micros(self.started.elapsed());
-        record.cost = record.attempts.iter().map(|attempt| attempt.cost).sum();
-        record.estimated_cost = record
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.usage == UsageSource::Estimated)
-            .map(|attempt| attempt.cost)
-            .sum();
+        total(record);
         if let (Some(baseline), Some(served), true) =
             (&self.baseline, record.attempts.last(), outcome.answered())
         {
@@ -359,6 +383,22 @@ impl Exchange {
             slot.commit(self.record.clone());
         }
     }
+}
+
+/// The `error_code` of a request that was in flight when the process died.
+const PROCESS_DIED: &str = "process_died";
+/// Its status: the client's connection broke; nobody was told any.
+const PROCESS_DIED_STATUS: u16 = 500;
+
+/// Sums a record's attempts up.
+fn total(record: &mut RequestRecord) {
+    record.cost = record.attempts.iter().map(|attempt| attempt.cost).sum();
+    record.estimated_cost = record
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.usage == UsageSource::Estimated)
+        .map(|attempt| attempt.cost)
+        .sum();
 }
 
 /// The client left while an attempt was in flight.

@@ -25,6 +25,7 @@ mod door;
 mod errors;
 mod harness;
 mod http;
+mod kills;
 mod money;
 mod outages;
 mod reload;

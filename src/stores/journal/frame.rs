@@ -1,5 +1,5 @@
 //! How a record lies in the journal: one line, `length checksum json`, both numbers as eight hex
-//! digits. The length and CRC-32 (ISO 3309) of the JSON tell a whole record from a torn one; the line
+//! digits, with `~` behind the length when the request was not over yet. The length and CRC-32 (ISO 3309) of the JSON tell a whole record from a torn one; the line
 //! end lets a reader find the next record behind a damaged one.
 
 use std::io::Write;
@@ -8,8 +8,22 @@ use crate::types::RequestRecord;
 
 /// `llllllll cccccccc `
 const HEADER_BYTES: usize = 18;
+/// Where a header says whether the record is final.
+const MARK_AT: usize = 8;
+const FINAL: u8 = b' ';
+const OPEN: u8 = b'~';
 /// A record with its decision takes one to three KiB: room for most without growing.
 const USUAL_BYTES: usize = 3072;
+
+/// Writes what a request will have cost at most, should the process die before it is over.
+///
+/// # Errors
+/// As [`encode`].
+pub(in crate::stores) fn encode_open(record: &RequestRecord) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = encode(record)?;
+    line[MARK_AT] = OPEN;
+    Ok(line)
+}
 
 /// Writes a record as one line.
 ///
@@ -39,6 +53,8 @@ pub(in crate::stores) fn encode(record: &RequestRecord) -> Result<Vec<u8>, serde
 pub(in crate::stores) enum Piece {
     /// A whole record.
     Record(Box<RequestRecord>),
+    /// What a request was doing when this was written; its record came later, if it came.
+    Open(Box<RequestRecord>),
     /// A whole frame whose JSON is no record of this version.
     Strange,
     /// This many bytes that are no whole frame.
@@ -64,13 +80,18 @@ impl Iterator for Frames<'_> {
         if self.rest.is_empty() {
             return None;
         }
+        let is_open = self.rest.get(MARK_AT) == Some(&OPEN);
         let Some((body, frame_bytes)) = whole_frame(self.rest) else {
             let torn = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
             self.rest = &self.rest[torn..];
             return Some(Piece::Torn(torn));
         };
         self.rest = &self.rest[frame_bytes..];
-        Some(understood(body).map_or(Piece::Strange, |record| Piece::Record(Box::new(record))))
+        Some(match understood(body) {
+            None => Piece::Strange,
+            Some(record) if is_open => Piece::Open(Box::new(record)),
+            Some(record) => Piece::Record(Box::new(record)),
+        })
     }
 }
 
@@ -91,6 +112,9 @@ fn understood(body: &[u8]) -> Option<RequestRecord> {
 /// The JSON of the frame at the start of `bytes` and the length of the whole frame.
 fn whole_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let header = bytes.get(..HEADER_BYTES)?;
+    if !matches!(header[MARK_AT], FINAL | OPEN) {
+        return None;
+    }
     let length = usize::try_from(hex(&header[..8])?).ok()?;
     let checksum = hex(&header[9..17])?;
     let end = HEADER_BYTES.checked_add(length)?;

@@ -38,7 +38,7 @@ pub(super) struct Segment {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// Records in it that are not stored yet.
+    /// Records in it that are not stored yet, and requests in it that are not over.
     unstored: u64,
     /// Its end could not be restored after a failed write: nothing may follow.
     broken: bool,
@@ -129,7 +129,17 @@ impl Journal {
         self.sealed.push_back(old);
     }
 
-    /// Notes that a record of this segment is stored.
+    /// How many segments were closed and are still needed.
+    pub fn sealed(&self) -> usize {
+        self.sealed.len()
+    }
+
+    /// The segment that is written to.
+    pub const fn active(&self) -> SegmentId {
+        self.active.id
+    }
+
+    /// Notes that this segment is no longer needed for one record or request.
     pub fn stored(&mut self, id: SegmentId) {
         let segment = if self.active.id == id {
             Some(&mut self.active)
@@ -143,14 +153,13 @@ impl Journal {
 
     /// Takes out the segments that are no longer needed; the caller deletes them, outside the lock.
     pub fn take_free(&mut self) -> Vec<Segment> {
-        let mut free = Vec::new();
-        while self
-            .sealed
-            .front()
-            .is_some_and(|segment| segment.unstored == 0)
-        {
-            free.extend(self.sealed.pop_front());
+        if self.sealed.iter().all(|segment| segment.unstored > 0) {
+            return Vec::new();
         }
+        let (free, needed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sealed)
+            .into_iter()
+            .partition(|segment| segment.unstored == 0);
+        self.sealed = needed.into();
         free
     }
 
@@ -225,6 +234,9 @@ pub(super) struct Leftover {
     path: PathBuf,
     /// Its whole records, in order.
     pub records: Vec<RequestRecord>,
+    /// What requests that were not over would have cost at most, in order; the last one of a request
+    /// counts, and only when its record is nowhere.
+    pub open: Vec<RequestRecord>,
     /// Whole frames whose content is no record that we know.
     pub strange: usize,
     /// Bytes that are no whole frame.
@@ -234,21 +246,28 @@ pub(super) struct Leftover {
 impl Leftover {
     /// Puts the segment away after its records were stored: deleted, or kept aside when it holds
     /// anything that we could not read, since it may be money.
-    pub fn put_away(self) {
+    ///
+    /// # Errors
+    /// When it can be neither: left in place, its records would be stored again one day, perhaps after
+    /// their rows became too old to be kept.
+    pub fn put_away(self) -> Result<(), LedgerError> {
         if self.torn_bytes > 0 {
             tracing::warn!(path = %self.path.display(), bytes = self.torn_bytes,
                 "the journal ends in a torn record; its client had not seen the end of the answer");
         }
-        if self.strange == 0 {
-            delete(&self.path);
-            return;
-        }
-        let aside = self.path.with_extension(REJECTED_SUFFIX);
-        tracing::error!(path = %aside.display(), records = self.strange,
-            "the journal holds records that this version does not understand; kept aside");
-        if let Err(error) = fs::rename(&self.path, &aside) {
-            tracing::error!(path = %self.path.display(), %error, "cannot keep the segment aside");
-        }
+        let gone = if self.strange == 0 {
+            fs::remove_file(&self.path)
+        } else {
+            let aside = self.path.with_extension(REJECTED_SUFFIX);
+            tracing::error!(path = %aside.display(), records = self.strange,
+                "the journal holds records that this version does not understand; kept aside");
+            fs::rename(&self.path, &aside)
+        };
+        gone.map_err(|source| LedgerError::Io {
+            path: self.path,
+            action: "put the stored journal segment away",
+            source,
+        })
     }
 }
 
@@ -278,12 +297,14 @@ fn decode(path: PathBuf, bytes: &[u8]) -> Leftover {
     let mut leftover = Leftover {
         path,
         records: Vec::new(),
+        open: Vec::new(),
         strange: 0,
         torn_bytes: 0,
     };
     for piece in frame::Frames::new(bytes) {
         match piece {
             frame::Piece::Record(record) => leftover.records.push(*record),
+            frame::Piece::Open(record) => leftover.open.push(*record),
             frame::Piece::Strange => leftover.strange += 1,
             frame::Piece::Torn(bytes) => leftover.torn_bytes += bytes,
         }

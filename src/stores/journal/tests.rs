@@ -147,7 +147,7 @@ fn what_cannot_be_understood_is_kept_aside() {
     std::fs::write(directory.path().join("0000000000000001.journal"), line).expect("written");
     for leftover in read(directory.path()).expect("readable") {
         assert_eq!(leftover.strange, 1);
-        leftover.put_away();
+        leftover.put_away().expect("put away");
     }
     assert!(directory.path().join("0000000000000001.rejected").exists());
     assert!(read(directory.path()).expect("readable").is_empty());

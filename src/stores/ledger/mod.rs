@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::queue::Queue;
+use self::queue::{OpenId, Queue};
 use super::journal::Journal;
 use super::memory::MemoryStore;
 use super::report::ReportReads;
@@ -151,6 +151,7 @@ impl Ledger {
             Ok(Slot {
                 front: Arc::clone(&self.front),
                 used: false,
+                open: None,
             })
         } else {
             Err(LedgerFull {
@@ -296,6 +297,7 @@ impl Drop for Front {
 pub struct Slot {
     front: Arc<Front>,
     used: bool,
+    open: Option<OpenId>,
 }
 
 impl Slot {
@@ -304,13 +306,23 @@ impl Slot {
     /// memory, tried again, and shows in [`Ledger::is_healthy`].
     pub fn commit(mut self, record: RequestRecord) {
         self.used = true;
-        self.front.queue.commit(record);
+        self.front.queue.commit(record, self.open.take());
+    }
+
+    /// Notes, before an attempt is sent, what the request will have cost at most: if the process dies
+    /// before the commit, this is what the next one stores, so that no money that a provider may bill
+    /// is ever spent twice. One write to the journal's page cache; a later note replaces an earlier one.
+    pub fn note(&mut self, provisional: &RequestRecord) {
+        self.open = self.front.queue.open(self.open, provisional);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if !self.used {
+            if let Some(open) = self.open {
+                self.front.queue.abandon(open);
+            }
             self.front.queue.release(1);
         }
     }

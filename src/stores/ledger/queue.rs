@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use super::LedgerOptions;
@@ -34,17 +35,65 @@ struct Pending {
     record: Arc<RequestRecord>,
     /// Where the journal has it; `None` when it could not be written.
     segment: Option<SegmentId>,
+    /// Where the journal has what the request was doing, when it has nothing better.
+    superseded: Option<SegmentId>,
 }
+
+/// What the journal has of a request that is not over.
+struct Open {
+    /// Where; `None` when it could not be written.
+    segment: Option<SegmentId>,
+    /// The line, to be written again when its segment is in the way.
+    frame: Vec<u8>,
+}
+
+/// Names an [`Open`] among those of the process.
+pub(super) type OpenId = u64;
 
 struct Intake {
     /// Oldest first; the front is what the writer is storing.
     pending: VecDeque<Pending>,
     journal: Option<Journal>,
+    /// Requests with an attempt in flight.
+    open: FxHashMap<OpenId, Open>,
+    last_open: OpenId,
     /// Records committed since the start.
     committed: u64,
     /// Somebody waits for everything up to this count.
     flush_to: u64,
     closing: bool,
+}
+
+/// Closed segments that may be kept for requests that are not over: 16 MiB of disk. Beyond that,
+/// what the requests say is written again behind the newest segment, and the old ones can go.
+const MOST_SEALED: usize = 4;
+
+/// What was said before is no longer needed.
+fn forget(intake: &mut Intake, replaced: Option<Open>) {
+    if let (Some(journal), Some(segment)) = (
+        intake.journal.as_mut(),
+        replaced.and_then(|open| open.segment),
+    ) {
+        journal.stored(segment);
+    }
+}
+
+/// Writes what open requests say into the active segment, so that no older one is needed for it.
+fn carry_over(intake: &mut Intake) {
+    let Intake { journal, open, .. } = intake;
+    let Some(journal) = journal else { return };
+    let active = journal.active();
+    for open in open
+        .values_mut()
+        .filter(|open| open.segment != Some(active))
+    {
+        let Ok(segment) = journal.append(&open.frame) else {
+            return;
+        };
+        if let Some(old) = open.segment.replace(segment) {
+            journal.stored(old);
+        }
+    }
 }
 
 pub(super) struct Queue {
@@ -71,6 +120,8 @@ impl Queue {
             intake: Mutex::new(Intake {
                 pending: VecDeque::new(),
                 journal,
+                open: FxHashMap::default(),
+                last_open: 0,
                 committed: 0,
                 flush_to: 0,
                 closing: false,
@@ -129,7 +180,7 @@ impl Queue {
 
     /// Writes the record to the journal and queues it. The caller holds a slot, which is given
     /// back when the record is stored.
-    pub fn commit(&self, record: RequestRecord) {
+    pub fn commit(&self, record: RequestRecord, open: Option<OpenId>) {
         let record = Arc::new(record);
         if let Some(sink) = &self.direct {
             if let Err(error) = sink.lock().append(&[record]) {
@@ -141,7 +192,18 @@ impl Queue {
         let frame = frame::encode(&record);
         let mut intake = self.intake.lock();
         let segment = self.journalled(intake.journal.as_mut(), frame.as_deref());
-        intake.pending.push_back(Pending { record, segment });
+        // The record says it all now, if it is as durable as what it replaces.
+        let mut superseded = open.and_then(|id| intake.open.remove(&id)?.segment);
+        if let (Some(old), Some(_), Some(journal)) = (superseded, segment, intake.journal.as_mut())
+        {
+            journal.stored(old);
+            superseded = None;
+        }
+        intake.pending.push_back(Pending {
+            record,
+            segment,
+            superseded,
+        });
         intake.committed += 1;
         self.lag.fetch_add(1, Ordering::AcqRel);
         let waiting = intake.pending.len();
@@ -150,6 +212,32 @@ impl Queue {
         if waiting == 1 || waiting == self.options.batch_records {
             self.arrived.notify_one();
         }
+    }
+
+    /// Writes to the journal what a request will have cost at most should the process die now,
+    /// in place of what it said before. Nothing without a journal. A disk that refuses stops no
+    /// request: what is written down then is tried again with the next segment.
+    pub fn open(&self, earlier: Option<OpenId>, record: &RequestRecord) -> Option<OpenId> {
+        if self.direct.is_some() {
+            return None;
+        }
+        let frame = frame::encode_open(record).ok()?;
+        let mut intake = self.intake.lock();
+        let segment = intake.journal.as_mut()?.append(&frame).ok();
+        let id = earlier.unwrap_or_else(|| {
+            intake.last_open += 1;
+            intake.last_open
+        });
+        let replaced = intake.open.insert(id, Open { segment, frame });
+        forget(&mut intake, replaced);
+        Some(id)
+    }
+
+    /// The request came to nothing and leaves no record.
+    pub fn abandon(&self, id: OpenId) {
+        let mut intake = self.intake.lock();
+        let replaced = intake.open.remove(&id);
+        forget(&mut intake, replaced);
     }
 
     /// Appends to the journal, if there is one; counts what it could not take.
@@ -269,6 +357,9 @@ impl Queue {
                 (Some(_), None) => unjournalled += 1,
                 (None, _) => {}
             }
+            if let (Some(journal), Some(segment)) = (journal.as_mut(), done.superseded) {
+                journal.stored(segment);
+            }
         }
         let free = journal.as_mut().map(Journal::take_free);
         self.unjournalled.fetch_sub(unjournalled, Ordering::AcqRel);
@@ -347,8 +438,12 @@ impl Queue {
                 return;
             }
         };
-        if let Some(journal) = &mut self.intake.lock().journal {
+        let mut intake = self.intake.lock();
+        if let Some(journal) = &mut intake.journal {
             journal.rotate(next);
+            if journal.sealed() > MOST_SEALED {
+                carry_over(&mut intake);
+            }
         }
     }
 
