@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounting::Drains;
 use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
@@ -77,6 +78,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     let fingerprints = FingerprintKey::new(snapshot.cache.fingerprint_key.as_ref());
     let loaded_at_ms = snapshot.loaded_at_ms;
     let active = bind(snapshot, &deployments);
+    let (tasks, abort_streams) = (TaskTracker::new(), CancellationToken::new());
     let gateway = Gateway {
         active: ArcSwap::from_pointee(active),
         classifier: Classifier::builtin(),
@@ -99,9 +101,10 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         metrics,
         clock: options.clock,
         seed: options.seed,
-        tasks: TaskTracker::new(),
+        drains: Drains::new(tasks.clone(), abort_streams.clone()),
+        tasks,
         stop: CancellationToken::new(),
-        abort_streams: CancellationToken::new(),
+        abort_streams,
         started: Instant::now(),
         last_reload: Mutex::new(ReloadStatus {
             at_ms: loaded_at_ms,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounting::Drains;
 use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
@@ -82,6 +83,8 @@ pub struct Gateway {
     pub seed: u64,
     /// Work that outlives its request; the drain awaits it.
     pub tasks: TaskTracker,
+    /// Where answers are read on whose clients have left.
+    pub drains: Drains,
     /// Stop accepting; readiness fails.
     pub stop: CancellationToken,
     /// The drain deadline has passed: streams end.

@@ -6,6 +6,7 @@
 
 mod attempting;
 mod cached;
+mod detached;
 mod endpoints;
 mod gathering;
 mod last_resort;
@@ -24,7 +25,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use crate::accounting::{Exchange, Observer};
+use crate::accounting::{Exchange, Keeper, Observer};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::resilience::Execution;
@@ -83,10 +84,17 @@ async fn generate(
     let record = respond::blank_record(gw, active, endpoint, request_id);
     let mut exchange = Exchange::open(record, started, Arc::clone(gw) as Arc<dyn Observer>);
     exchange.count_in_flight(gw.metrics.in_flight());
+    let mut keeper = Keeper::new(exchange);
+    let Some(exchange) = keeper.exchange_mut() else {
+        return on_panic();
+    };
     let answered = tokio::select! {
         biased;
-        answered = run(gw, active, request, endpoint, &mut exchange) => answered,
+        answered = run(gw, active, request, endpoint, exchange) => answered,
         () = gw.abort_streams.cancelled() => Err(overloaded("the proxy is shutting down")),
+    };
+    let Some(exchange) = keeper.release() else {
+        return on_panic();
     };
     match answered {
         Ok(answer) => answer.into_response(gw, active, exchange),

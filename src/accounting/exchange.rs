@@ -20,7 +20,9 @@ use crate::types::{
     AttemptRecord, Outcome, PicoUsd, PriceList, RequestRecord, ServiceTier, Tokens, Usage,
     UsageSource,
 };
+use crate::wire::facts::StreamFacts;
 
+use super::drain::Heir;
 use super::pricing::{Bill, Pricing};
 
 /// Hears of every closed exchange: metrics, log, learned statistics.
@@ -110,7 +112,7 @@ impl OpenAttempt {
     fn billed(&self, estimate: bool) -> (Tokens, UsageSource) {
         match self.usage {
             Some(usage) if usage.reported => (usage.tokens, UsageSource::Reported),
-            Some(usage) => (usage.tokens, UsageSource::Estimated),
+            Some(usage) if estimate => (usage.tokens, UsageSource::Estimated),
             None if estimate && self.sent => {
                 let output = super::estimated_tokens(self.output_bytes);
                 let tokens = Tokens {
@@ -120,7 +122,17 @@ impl OpenAttempt {
                 };
                 (tokens, UsageSource::Estimated)
             }
-            None => (Tokens::default(), UsageSource::None),
+            _ => (Tokens::default(), UsageSource::None),
+        }
+    }
+
+    /// Takes in what a stream has said so far.
+    pub(super) fn note(&mut self, facts: &StreamFacts) {
+        self.output_bytes = facts.output_bytes;
+        self.usage = super::drain::usage_of(facts);
+        self.record.service_tier = facts.service_tier;
+        if self.record.response_model.is_none() {
+            self.record.response_model.clone_from(&facts.model);
         }
     }
 
@@ -173,6 +185,7 @@ pub struct Exchange {
     slot: Option<Slot>,
     closed: bool,
     held: Held,
+    heir: Option<Heir>,
     baseline: Option<Arc<PriceList>>,
     observer: Arc<dyn Observer>,
 }
@@ -187,6 +200,7 @@ impl Exchange {
             slot: None,
             closed: false,
             held: Held::default(),
+            heir: None,
             baseline: None,
             observer,
         }
@@ -223,6 +237,15 @@ impl Exchange {
         self.held.in_flight = Some(InFlight::enter(gauge));
     }
 
+    /// Says who takes the exchange over if its handler goes away; nobody any more with `None`.
+    pub fn set_heir(&mut self, heir: Option<Heir>) {
+        self.heir = heir;
+    }
+
+    pub(super) const fn take_heir(&mut self) -> Option<Heir> {
+        self.heir.take()
+    }
+
     /// Says what the baseline model costs, for the savings.
     pub fn set_baseline(&mut self, price: Option<Arc<PriceList>>) {
         self.baseline = price;
@@ -240,7 +263,7 @@ impl Exchange {
 
     /// Opens an attempt. An attempt that is still open is closed as cancelled first.
     pub fn begin_attempt(&mut self, attempt: OpenAttempt) {
-        self.close_attempt(&ABANDONED);
+        self.abandon_attempt();
         if self.record.attempts.is_empty() {
             self.record.overhead_us = micros(self.started.elapsed());
         }
@@ -342,6 +365,18 @@ impl Exchange {
         self.record.attempts.push(record);
     }
 
+    /// Settles an attempt that nobody waits for, as its provider bills it.
+    fn abandon_attempt(&mut self) {
+        let estimate = self
+            .current
+            .as_ref()
+            .is_some_and(|attempt| attempt.billing.cuts_estimated());
+        self.close_attempt(&AttemptEnd {
+            estimate,
+            ..ABANDONED
+        });
+    }
+
     /// Closes the exchange: settles what is open, sums up, tells the observer, hands the record to
     /// the ledger's journal. After this the record survives the process.
     pub fn close(mut self, outcome: Outcome, status: u16) {
@@ -363,7 +398,7 @@ impl Exchange {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.close_attempt(&ABANDONED);
+        self.abandon_attempt();
         let record = &mut self.record;
         record.outcome = outcome;
         record.status = status;

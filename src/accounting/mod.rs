@@ -1,10 +1,12 @@
 //! Money and records: usage × price → cost, the exchange guard that settles every request exactly
 //! once, and the body wrapper that closes it at a stream's end.
 
+mod drain;
 mod exchange;
 mod pricing;
 mod stream;
 
+pub use drain::{Drains, Heir, Keeper, Orphaned};
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
 pub use pricing::Pricing;
 pub use stream::{Recorded, StreamBody, StreamParts, StreamTimeouts};

@@ -18,12 +18,14 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::config::snapshot::{BillingParams, OnDisconnect};
 use crate::error::{ErrorKind, ProxyError};
-use crate::types::{Endpoint, Outcome, PicoUsd, Tokens, Usage};
+use crate::types::{Endpoint, Outcome, PicoUsd, Tokens};
 use crate::wire::facts::{EventKind, UsageReport};
-use crate::wire::framing::sse::{SseEvent, SseFramer};
+use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 use crate::wire::{Dialect, DialectId, Tap};
 
+use super::drain::{self, Abandoned, Drains};
 use super::exchange::{AttemptEnd, Exchange, Verdict};
 
 /// Time-outs of a stream that has begun.
@@ -65,18 +67,25 @@ pub struct StreamParts<B> {
     pub timeouts: StreamTimeouts,
     /// Fires at the drain deadline.
     pub abort: WaitForCancellationFutureOwned,
+    /// Where to read on when the client leaves and the provider goes on.
+    pub drains: Drains,
     /// Called at the end with the upstream's events, when somebody wants them.
     pub record_events: Option<Box<dyn FnOnce(Recorded) + Send>>,
 }
 
 /// A streamed answer on its way to the client.
-pub struct StreamBody<B> {
+pub struct StreamBody<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: fmt::Display,
+{
     codec: &'static dyn Dialect,
     endpoint: Endpoint,
     exchange: Option<Exchange>,
     tap: Box<dyn Tap>,
     framer: SseFramer,
-    source: Pin<Box<B>>,
+    /// Gone only when the body itself goes.
+    source: Option<Pin<Box<B>>>,
     ready: VecDeque<Bytes>,
     include_usage: bool,
     choices: u32,
@@ -86,6 +95,7 @@ pub struct StreamBody<B> {
     last_chunk: Instant,
     timer: Pin<Box<Sleep>>,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
+    drains: Drains,
     recorder: Option<Recorder>,
 }
 
@@ -103,7 +113,7 @@ const END_GRACE: Duration = Duration::from_millis(250);
 
 impl<B> StreamBody<B>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: fmt::Display,
 {
     /// Begins to forward.
@@ -121,7 +131,7 @@ where
             exchange: Some(parts.exchange),
             tap: codec.tap(),
             framer: parts.framer,
-            source: Box::pin(parts.source),
+            source: Some(Box::pin(parts.source)),
             ready: VecDeque::new(),
             include_usage: parts.include_usage,
             choices: parts.choices,
@@ -131,6 +141,7 @@ where
             last_chunk: now,
             timer: Box::pin(tokio::time::sleep_until(wake)),
             abort: Box::pin(parts.abort),
+            drains: parts.drains,
             recorder,
         };
         for event in parts.first {
@@ -153,7 +164,10 @@ where
             if self.source_ended {
                 return Poll::Ready(None);
             }
-            match self.source.as_mut().poll_frame(context) {
+            let Some(source) = &mut self.source else {
+                return Poll::Ready(None);
+            };
+            match source.as_mut().poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => self.push(frame),
                 Poll::Ready(Some(Err(error))) => self.source_broke(&error),
                 Poll::Ready(None) => self.source_finished(),
@@ -237,7 +251,8 @@ where
             EventKind::Done => self.complete(Some(event)),
             EventKind::Error => {
                 self.note_progress();
-                self.close(Outcome::StreamBroken, Verdict::Failure);
+                let estimate = self.billing().is_some_and(|it| it.errors_estimated);
+                self.close(Outcome::StreamBroken, Verdict::Failure, estimate);
                 self.ready.push_back(event.raw);
             }
             // Torn in the middle by the end of the body.
@@ -274,7 +289,9 @@ where
         } else {
             Outcome::Ok
         };
-        let late_usage = (self.include_usage && !self.usage_shown).then(|| {
+        // What the client is told last is what it is billed.
+        let is_told = self.usage_shown && self.usage_is_current();
+        let late_usage = (self.include_usage && !is_told).then(|| {
             let tokens = self.billed_usage();
             self.codec
                 .usage_event(self.endpoint, self.tap.facts(), &tokens, self.cost())
@@ -283,7 +300,7 @@ where
             .exchange
             .as_ref()
             .map_or(Duration::ZERO, Exchange::time_to_first_event);
-        self.close(outcome, Verdict::Success(latency));
+        self.close(outcome, Verdict::Success(latency), true);
         self.ready.extend(late_usage);
         self.ready
             .push_back(marker.map_or_else(|| self.codec.done_event(), |event| event.raw));
@@ -341,24 +358,29 @@ where
         if let Some(exchange) = &mut self.exchange {
             exchange.record.error_code = Some(error.presentation().code.to_owned());
         }
-        self.close(outcome, verdict);
+        let estimate = self.billing().is_some_and(|it| it.cuts_estimated());
+        self.close(outcome, verdict, estimate);
         self.ready.push_back(self.codec.error_event(&error));
     }
 
     /// Tells the open attempt what the tap has seen so far.
     fn note_progress(&mut self) {
         let facts = self.tap.facts();
-        let Some(attempt) = self.exchange.as_mut().and_then(Exchange::attempt_mut) else {
-            return;
-        };
-        attempt.output_bytes = facts.output_bytes;
-        attempt.usage = facts.usage.map(|tokens| Usage {
-            tokens,
-            reported: true,
-        });
-        if attempt.record.response_model.is_none() {
-            attempt.record.response_model.clone_from(&facts.model);
+        if let Some(attempt) = self.exchange.as_mut().and_then(Exchange::attempt_mut) {
+            attempt.note(facts);
         }
+    }
+
+    /// How the provider bills what is not read to its end.
+    fn billing(&mut self) -> Option<BillingParams> {
+        let attempt = self.exchange.as_mut().and_then(Exchange::attempt_mut)?;
+        Some(attempt.billing)
+    }
+
+    /// True unless the provider's last report is of less than what came.
+    fn usage_is_current(&mut self) -> bool {
+        let attempt = self.exchange.as_mut().and_then(Exchange::attempt_mut);
+        attempt.is_none_or(|attempt| attempt.usage.is_none_or(|usage| usage.reported))
     }
 
     fn billed_usage(&mut self) -> Tokens {
@@ -374,13 +396,13 @@ where
             .map_or(PicoUsd::ZERO, Exchange::cost_so_far)
     }
 
-    fn close(&mut self, outcome: Outcome, verdict: Verdict) {
+    fn close(&mut self, outcome: Outcome, verdict: Verdict, estimate: bool) {
         let Some(mut exchange) = self.exchange.take() else {
             return;
         };
         exchange.close_attempt(&AttemptEnd {
             outcome,
-            estimate: true,
+            estimate,
             verdict,
         });
         let tokens = exchange.record.tokens();
@@ -430,7 +452,7 @@ fn with_blank_line(event: SseEvent) -> SseEvent {
 
 impl<B> Body for StreamBody<B>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: fmt::Display,
 {
     type Data = Bytes;
@@ -462,33 +484,38 @@ where
     }
 }
 
-impl<B> Drop for StreamBody<B> {
-    /// The client left: bill what was seen of the stream.
+impl<B> Drop for StreamBody<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: fmt::Display,
+{
+    /// The client left: bill as the provider does.
     fn drop(&mut self) {
-        let facts = self.tap.facts();
-        let Some(mut exchange) = self.exchange.take() else {
+        self.note_progress();
+        let (Some(billing), Some(exchange)) = (self.billing(), self.exchange.take()) else {
             return;
         };
-        if let Some(attempt) = exchange.attempt_mut() {
-            attempt.output_bytes = facts.output_bytes;
-            attempt.usage = facts.usage.map(|tokens| Usage {
-                tokens,
-                reported: true,
-            });
-            attempt.record.response_model.clone_from(&facts.model);
+        match self.source.take() {
+            Some(source) if billing.on_disconnect == OnDisconnect::Drain => Abandoned {
+                exchange,
+                tap: std::mem::replace(&mut self.tap, self.codec.tap()),
+                framer: std::mem::replace(
+                    &mut self.framer,
+                    SseFramer::new(DEFAULT_MAX_EVENT_BYTES),
+                ),
+                source,
+            }
+            .drain(&self.drains),
+            _ => drain::abandon(exchange, billing.cuts_estimated()),
         }
-        let latency = exchange.time_to_first_event();
-        let end = AttemptEnd {
-            outcome: Outcome::Cancelled,
-            estimate: true,
-            verdict: Verdict::Success(latency),
-        };
-        exchange.close_attempt(&end);
-        exchange.close(Outcome::Cancelled, super::exchange::CLIENT_CLOSED_REQUEST);
     }
 }
 
-impl<B> fmt::Debug for StreamBody<B> {
+impl<B> fmt::Debug for StreamBody<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: fmt::Display,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamBody")
             .field("exchange", &self.exchange)

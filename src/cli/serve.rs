@@ -329,11 +329,18 @@ impl Running {
     /// admin listener goes too.
     pub async fn stop(mut self) {
         tracing::info!("draining");
+        let drain = self.gateway.active.load().snapshot.server.drain;
+        let deadline = tokio::time::Instant::now() + drain;
         bootstrap::begin_drain(&self.gateway);
         // The sender lives in the serving task; its end counts as done.
         let _served = self.data_done.wait_for(|done| *done).await.is_ok();
         self.gateway.tasks.close();
-        self.gateway.tasks.wait().await;
+        // Answers that are read on without their clients have no connection that could be cut.
+        let finished = tokio::time::timeout_at(deadline, self.gateway.tasks.wait()).await;
+        if finished.is_err() {
+            self.gateway.abort_streams.cancel();
+            self.gateway.tasks.wait().await;
+        }
         if let Err(error) = self.gateway.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");
         }

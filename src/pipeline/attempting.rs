@@ -6,20 +6,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::accounting::{AttemptEnd, Exchange, OpenAttempt, Pricing, Verdict};
-use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint};
+use crate::config::snapshot::{Deployment, Model, OnDisconnect, Provider, ProviderEndpoint};
 use crate::gateway::{Active, Gateway};
 use crate::limits;
 use crate::resilience::{Attempts, Try, TryError};
+use crate::runtime::HttpClient;
 use crate::types::{
     AttemptFailure, AttemptRecord, Call, Caller, Features, Next, Outcome, PicoUsd, Price, Tokens,
     Usage, UsageSource,
 };
-use crate::upstream::{self, Outbound, Reply};
+use crate::upstream::{self, Outbound, Reply, WholeReply};
+
+use super::detached::Detached;
 
 /// Makes the attempts of one request.
 pub(super) struct Attempting<'a> {
-    pub gw: &'a Gateway,
-    pub active: &'a Active,
+    pub gw: &'a Arc<Gateway>,
+    pub active: &'a Arc<Active>,
     pub caller: &'a Caller,
     pub call: &'a Call,
     pub features: &'a Features,
@@ -50,18 +53,28 @@ impl Attempts for Attempting<'_> {
                 })?)
             }
         };
-        let deadline = attempt.deadline;
+        let (deadline, place) = (
+            attempt.deadline,
+            (attempt.candidate.index, attempt.deployment),
+        );
         self.reserve(attempt, model, deployment, provider)?;
-        let outbound = Outbound {
-            call: self.call,
-            model,
-            deployment,
-            provider,
-            timeouts: &snapshot.resilience.timeouts,
-            deadline,
-            unix_ms: self.gw.clock.unix_ms(),
+        let sent = if provider.billing.on_disconnect == OnDisconnect::Drain {
+            self.detached(place, deadline, client)
+                .send(self.exchange)
+                .await
+        } else {
+            let outbound = Outbound {
+                call: self.call,
+                model,
+                deployment,
+                provider,
+                timeouts: &snapshot.resilience.timeouts,
+                deadline,
+                unix_ms: self.gw.clock.unix_ms(),
+            };
+            upstream::send(outbound, client.as_ref()).await
         };
-        match upstream::send(outbound, client.as_ref()).await {
+        match sent {
             Ok(reply) => {
                 self.answered(&reply);
                 Ok(reply)
@@ -76,6 +89,24 @@ impl Attempts for Attempting<'_> {
 }
 
 impl Attempting<'_> {
+    /// The attempt as something that can outlive this handler.
+    fn detached(
+        &self,
+        (model, deployment): (usize, usize),
+        deadline: Instant,
+        client: Option<HttpClient>,
+    ) -> Detached {
+        Detached {
+            gw: Arc::clone(self.gw),
+            active: Arc::clone(self.active),
+            call: self.call.clone(),
+            model,
+            deployment,
+            deadline,
+            client,
+        }
+    }
+
     /// Reserves what the attempt may use at most and opens it on the exchange.
     fn reserve(
         &mut self,
@@ -176,17 +207,7 @@ impl Attempting<'_> {
                 self.exchange.record.ttft_us = Some(since_head);
             }
             Reply::Whole(whole) => {
-                open.output_bytes = whole.facts.output_bytes;
-                open.usage = whole
-                    .facts
-                    .usage
-                    .and_then(|report| report.tokens)
-                    .map(|tokens| Usage {
-                        tokens,
-                        reported: true,
-                    });
-                open.record.response_model.clone_from(&whole.facts.model);
-                open.record.service_tier = whole.facts.service_tier;
+                note_whole(open, whole);
                 let latency = open.started.elapsed();
                 let outcome = if whole.facts.finish.truncated {
                     Outcome::Truncated
@@ -213,18 +234,44 @@ impl Attempting<'_> {
 
     fn failed(&mut self, failure: &AttemptFailure) {
         if let Some(open) = self.exchange.attempt_mut() {
-            open.record.status = failure.status;
-            open.sent = failure.sent;
-            open.usage = failure.usage;
+            note_failure(open, failure);
         }
-        // A refusal with a status is not billed; a request that got no answer at all may be.
-        let estimate = failure.status.is_none();
+        let estimate = is_estimated(failure)
+            && self
+                .exchange
+                .attempt_mut()
+                .is_some_and(|open| open.billing.cuts_estimated());
         self.exchange.close_attempt(&AttemptEnd {
             outcome: failure.outcome,
             estimate,
             verdict: verdict_of(failure.outcome, failure.retry_after),
         });
     }
+}
+
+/// Takes in what a whole answer says.
+pub(super) fn note_whole(open: &mut OpenAttempt, whole: &WholeReply) {
+    open.output_bytes = whole.facts.output_bytes;
+    let tokens = whole.facts.usage.and_then(|report| report.tokens);
+    open.usage = tokens.map(|tokens| Usage {
+        tokens,
+        reported: true,
+    });
+    open.record.response_model.clone_from(&whole.facts.model);
+    open.record.service_tier = whole.facts.service_tier;
+}
+
+/// Takes in what a failure says.
+pub(super) fn note_failure(open: &mut OpenAttempt, failure: &AttemptFailure) {
+    open.record.status = failure.status;
+    open.sent = failure.sent;
+    open.usage = failure.usage;
+}
+
+/// A refusal with a status is not billed; a request that got no answer, or the beginning of one, may
+/// be.
+pub(super) const fn is_estimated(failure: &AttemptFailure) -> bool {
+    failure.status.is_none() || failure.broke_off
 }
 
 /// What a failure says about the upstream's health.

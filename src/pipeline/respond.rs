@@ -210,6 +210,7 @@ fn stream_response(
             deadline: input.deadline,
         },
         abort: gw.abort_streams.clone().cancelled_owned(),
+        drains: gw.drains.clone(),
         record_events,
     });
     response(

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::types::{
-    AttemptRecord, ConfigVersion, Exclusion, Features, LevelName, PicoUsd, Plan, Reason,
-    RequestRecord, TaskName,
+    AttemptRecord, ConfigVersion, Exclusion, Features, LevelName, PicoUsd, Plan, Price, Reason,
+    RequestRecord, TaskName, TokenPrice,
 };
 
 /// What there is to explain.
@@ -179,9 +179,32 @@ fn attempt(attempt: &AttemptRecord) -> Value {
         "status": attempt.status,
         "tokens": attempt.tokens,
         "usage": attempt.usage,
+        "images": attempt.images,
         "cost_usd": usd(attempt.cost),
+        "price": price(&attempt.price),
+        "price_version": attempt.price_version,
+        "price_step_tokens": attempt.price_step_tokens,
+        "service_tier": attempt.service_tier,
+        "substituted": attempt.substituted,
+        "priced_model": attempt.priced_model,
+        "asked_cost_usd": attempt.asked_cost.map(usd),
         "latency_us": attempt.latency_us,
         "ttft_us": attempt.ttft_us,
+    })
+}
+
+/// A price as `routes.yaml` spells it: USD per million tokens, and USD.
+fn price(price: &Price) -> Value {
+    let class = |class: TokenPrice| usd(class.times(1_000_000));
+    json!({
+        "input": class(price.input),
+        "cached_input": class(price.cached_input),
+        "cache_write": class(price.cache_write),
+        "cache_write_1h": class(price.cache_write_1h),
+        "output": class(price.output),
+        "reasoning": class(price.reasoning),
+        "per_request_usd": usd(price.per_request),
+        "per_image_usd": usd(price.per_image),
     })
 }
 

@@ -3,7 +3,10 @@
 
 use crate::config::snapshot::{Model, Provider};
 use crate::runtime::OnExhausted;
-use crate::types::{BillBound, Call, Endpoint, Exclusion, Features, PicoUsd, Tier, Tokens};
+use crate::types::{
+    BillBound, Call, Endpoint, Exclusion, Features, PicoUsd, PossibleTiers, ServiceTier, Tier,
+    Tokens,
+};
 
 use super::PlanInput;
 
@@ -180,6 +183,9 @@ pub fn provider_on(providers: &[Provider], model: &Model) -> bool {
 /// Exclusions by money.
 fn monetary(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclusion> {
     let model = &input.snapshot.models[index];
+    if !is_tier_priced(input, model) {
+        return Some(Exclusion::Unpriced);
+    }
     if let Some(cap) = input.call.directives.max_cost
         && costs.worst_case > cap
     {
@@ -191,6 +197,20 @@ fn monetary(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclus
         return Some(Exclusion::BudgetShade);
     }
     (!free && !input.view.affords(index, costs.worst_case)).then_some(Exclusion::Unaffordable)
+}
+
+/// False when the request names a service tier that costs more than the usual one, and what it costs at
+/// this model is not known: an unknown price can be neither reserved nor billed. Cheaper tiers without a
+/// price of their own are covered by the usual one.
+fn is_tier_priced(input: &PlanInput<'_>, model: &Model) -> bool {
+    let asked = input.call.possible_tiers();
+    asked != PossibleTiers::AtMost(ServiceTier::Priority)
+        || model.price.is_free()
+        || model
+            .price
+            .at(input.at_ms)
+            .tier(ServiceTier::Priority)
+            .is_some()
 }
 
 /// True for exclusions that more money would lift.

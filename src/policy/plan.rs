@@ -350,6 +350,10 @@ pub fn refusal(plan: &Plan, call: &Call) -> ProxyError {
         };
         return ProxyError::new(ErrorKind::BudgetExceeded, explained(cap, plan));
     }
+    if any(|by| matches!(by, Exclusion::Unpriced)) {
+        let text = "no price is known for this service tier";
+        return ProxyError::invalid("service_tier", explained(text, plan));
+    }
     if any(|by| matches!(by, Exclusion::RateLimited)) {
         let text = "every candidate is at its rate limit";
         return ProxyError::new(ErrorKind::RateLimitExceeded, explained(text, plan));

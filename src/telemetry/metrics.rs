@@ -47,6 +47,7 @@ pub struct Metrics {
     classify: Histogram,
     attempts: IntCounterVec,
     upstream_duration: HistogramVec,
+    substituted: IntCounterVec,
     fallbacks: IntCounterVec,
     retries: IntCounterVec,
     breaker_state: IntGaugeVec,
@@ -217,6 +218,11 @@ impl Metrics {
                 REQUEST_SECONDS,
                 &["model"],
             )?,
+            substituted: d.counter(
+                "tollgate_substituted_answers_total",
+                "Answers that another model gave than the one asked for, by whose price was applied.",
+                &["model", "provider", "priced_as"],
+            )?,
             fallbacks: d.counter(
                 "tollgate_fallbacks_total",
                 "Steps from one candidate to the next, and why.",
@@ -378,6 +384,13 @@ impl Metrics {
                         .with_label_values(&[team, app, model, kind])
                         .inc_by(count);
                 }
+            }
+            if attempt.substituted {
+                // A name under `models` or in the catalogue; the upstream's own word is no label.
+                let priced_as = attempt.priced_model.as_deref().unwrap_or("asked");
+                self.substituted
+                    .with_label_values(&[model, provider, priced_as])
+                    .inc();
             }
             if attempt.cost.is_positive() {
                 self.cost

@@ -29,6 +29,8 @@ pub struct AttemptFailure {
     pub sent: bool,
     /// The upstream's status, when it sent one.
     pub status: Option<u16>,
+    /// True when an answer had begun and broke off, so that the upstream may bill it.
+    pub broke_off: bool,
     /// When the upstream wants to be asked again.
     pub retry_after: Option<Duration>,
     /// Usage that the upstream reported in spite of the failure.
@@ -47,6 +49,7 @@ impl AttemptFailure {
             next,
             sent: false,
             status: None,
+            broke_off: false,
             retry_after: None,
             usage: None,
             refusal: None,

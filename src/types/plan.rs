@@ -92,6 +92,8 @@ pub enum Exclusion {
     ProviderOff,
     /// It does not serve this endpoint.
     Endpoint,
+    /// What it costs at the service tier that was asked for is not known.
+    Unpriced,
 }
 
 impl Exclusion {
@@ -110,6 +112,7 @@ impl Exclusion {
             Self::BudgetShade => "budget",
             Self::ProviderOff => "provider_off",
             Self::Endpoint => "endpoint",
+            Self::Unpriced => "unpriced",
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::UpstreamRefusal;
 use crate::runtime::retry_budget::parse_retry_after;
-use crate::types::{AttemptFailure, Next, Outcome};
+use crate::types::{AttemptFailure, Next, Outcome, Tokens, Usage};
 use crate::wire::facts::EventKind;
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 
@@ -114,6 +114,7 @@ async fn whole_body(
         .await
         .map_err(|error| AttemptFailure {
             status: Some(status.as_u16()),
+            broke_off: true,
             ..AttemptFailure::sent(
                 Outcome::UpstreamError,
                 Next::Retry,
@@ -138,8 +139,29 @@ pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, Attempt
             body,
         )),
         Ok(facts) => Ok(WholeReply { body, facts }),
-        Err(error) => Err(nonsense(StatusCode::OK, error.to_string())),
+        Err(error) => Err(AttemptFailure {
+            usage: error.tokens.map(reported),
+            ..nonsense(StatusCode::OK, error.to_string())
+        }),
     }
+}
+
+/// What an upstream says it used, answer or not.
+const fn reported(tokens: Tokens) -> Usage {
+    Usage {
+        tokens,
+        reported: true,
+    }
+}
+
+/// What an error says was used.
+fn usage_in(outbound: &Outbound<'_>, body: &Bytes) -> Option<Usage> {
+    let codec = outbound.provider.dialect.codec();
+    let tokens = match codec.inspect_response(outbound.call.endpoint, body) {
+        Ok(facts) => facts.usage?.tokens,
+        Err(error) => error.tokens,
+    };
+    tokens.map(reported)
 }
 
 /// An upstream that answers a streamed request with a whole answer.
@@ -265,6 +287,7 @@ pub fn refused(
     let mut failure = kind_of(status, &error);
     failure.status = Some(status.as_u16());
     failure.retry_after = retry_after;
+    failure.usage = usage_in(outbound, &body);
     if matches!(
         failure.outcome,
         Outcome::Invalid | Outcome::ContextLength | Outcome::ContentPolicy

@@ -152,4 +152,6 @@ impl EventKind {
 pub struct NotADialect {
     /// What is wrong with it; never quotes it.
     pub reason: String,
+    /// What it says was used all the same.
+    pub tokens: Option<Tokens>,
 }

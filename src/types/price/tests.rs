@@ -1,3 +1,5 @@
+//! What price lists apply and reserve: steps, tiers, days, fees; that a bill is never above its bound.
+
 use proptest::prelude::*;
 
 use super::*;

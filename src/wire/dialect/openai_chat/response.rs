@@ -13,7 +13,12 @@ use crate::wire::splice::Splices;
 /// # Errors
 /// When the body is not JSON, or has neither what this endpoint answers with nor an error.
 pub fn inspect_response(endpoint: Endpoint, body: &Bytes) -> Result<ResponseFacts, NotADialect> {
-    let refuse = |reason: String| Err(NotADialect { reason });
+    let refuse = |reason: String| {
+        Err(NotADialect {
+            reason,
+            tokens: None,
+        })
+    };
     if u32::try_from(body.len()).is_err() {
         return refuse("the body is 4 GiB or longer".to_owned());
     }
@@ -30,7 +35,10 @@ pub fn inspect_response(endpoint: Endpoint, body: &Bytes) -> Result<ResponseFact
         (answer.vectors, "data")
     };
     if choices == 0 && answer.error.is_none() {
-        return refuse(format!("neither `{member}` nor `error`"));
+        return Err(NotADialect {
+            reason: format!("neither `{member}` nor `error`"),
+            tokens: answer.usage.and_then(|usage| usage.tokens),
+        });
     }
     let model = answer.model.map(|inside| {
         let text = json_text::to_string_lossy(&body[inside.range()]);
