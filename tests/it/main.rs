@@ -27,6 +27,7 @@ mod harness;
 mod http;
 mod kills;
 mod money;
+mod month;
 mod outages;
 mod reload;
 mod resilience;

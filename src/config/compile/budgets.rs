@@ -134,6 +134,7 @@ fn compile_one(
             .map(|overrun| compile_overrun(cx, index, overrun, windows)),
         period: Period::Total,
         timezone: timezone(cx, index, &budget.timezone),
+        paced: budget.pacing.enabled,
         reserve_per_day: reserve_per_day(cx, index, budget, windows),
         on_exhausted: match budget.on_exhausted {
             ExhaustedConfig::Block => OnExhausted::Block,

@@ -62,8 +62,8 @@ pub struct WindowConfig {
 }
 
 /// A bounded risk: an attempt reserves what its input and output have cost and how long its answers
-/// were for this key, task, level and model, not the whole of `max_tokens`. Until a thousand answers
-/// are known (for a probability of 0.001), the worst case counts.
+/// were for this key, task, level and model, not the whole of `max_tokens`. Until two thousand
+/// answers are known (for a probability of 0.001), the worst case counts.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverrunConfig {
@@ -103,11 +103,24 @@ pub struct MatchConfig {
 }
 
 /// How the spending is spread over the period.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PacingConfig {
+    /// Raises the price of money while spending runs ahead of its pace, so that routing shades to
+    /// cheaper models, premium callers last, and the period ends at its limit. `false`: a mere wall.
+    pub enabled: bool,
     /// When less than this is left per remaining day, USD, only the cheapest adequate model is used.
     pub reserve_usd_per_day: Option<Decimal>,
+}
+
+impl Default for PacingConfig {
+    fn default() -> Self {
+        Self {
+            // A limit that is hit before its time refuses work; most people would rather have it done.
+            enabled: true,
+            reserve_usd_per_day: None,
+        }
+    }
 }
 
 /// The length of a budget's period.

@@ -270,6 +270,9 @@ impl Cell {
         if self.under_floor(now_ms) {
             return MAX_PRICE;
         }
+        if !self.params.paced {
+            return 0.0;
+        }
         self.pace.price(&self.course(), now_ms)
     }
 

@@ -19,6 +19,8 @@ pub struct BudgetParams {
     pub period: Period,
     /// Where its periods begin at midnight.
     pub timezone: TimeZone,
+    /// Whether spending ahead of its pace raises the price of money.
+    pub paced: bool,
     /// Under this much per remaining day, only the cheapest adequate model is used.
     pub reserve_per_day: Option<PicoUsd>,
     /// What happens when it is spent.

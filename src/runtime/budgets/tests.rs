@@ -25,6 +25,7 @@ fn budget(name: &str, limit: i128) -> BudgetParams {
         overrun: None,
         period: Period::Day,
         timezone: TimeZone::UTC,
+        paced: true,
         reserve_per_day: None,
         on_exhausted: OnExhausted::Block,
         alert_at: vec![],
