@@ -27,6 +27,7 @@ use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::Deployments;
 use crate::runtime::latency::Latencies;
 use crate::runtime::latency_target::LatencyTargets;
+use crate::runtime::lengths::Lengths;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
@@ -84,6 +85,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         classifier: Classifier::builtin(),
         limiters: Arc::new(Limiters::new()),
         budgets,
+        lengths: Lengths::default(),
         retry_budget: RetryBudget::new(),
         deployments,
         arms: Arc::new(Arms::default()),
@@ -213,6 +215,7 @@ pub fn refresh_gauges(gw: &Gateway) {
             spent: view.spent,
             reserved: view.reserved,
             shadow_price: view.shadow_price,
+            forecast_usd: view.forecast_usd,
         };
         gw.metrics.budget(view.budget.as_str(), &gauges);
     }

@@ -22,6 +22,7 @@ use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::{DeploymentState, Deployments};
 use crate::runtime::latency::Latencies;
 use crate::runtime::latency_target::LatencyTargets;
+use crate::runtime::lengths::Lengths;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
@@ -47,6 +48,8 @@ pub struct Gateway {
     pub limiters: Arc<Limiters>,
     /// Budgets.
     pub budgets: Arc<Budgets>,
+    /// How much attempts really use.
+    pub lengths: Lengths,
     /// The retry budget of the process.
     pub retry_budget: RetryBudget,
     /// Breakers and outstanding attempts.

@@ -13,6 +13,7 @@ mod last_resort;
 mod observing;
 mod planning;
 mod respond;
+mod stakes;
 mod telling;
 
 use std::sync::Arc;

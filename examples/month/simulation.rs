@@ -289,6 +289,7 @@ impl World {
                 asked: &self.asked,
                 row: &self.row,
                 level: &level,
+                at_ms: self.clock.unix_ms(),
             };
             // The policy `first` draws nothing.
             policy::plan(&input, &mut StdRng::seed_from_u64(0))
@@ -304,11 +305,14 @@ impl World {
                 continue;
             };
             let model = &self.snapshot.models[candidate.index];
-            let cost = model.price.cost(&Tokens {
-                input: demand.features.input_tokens,
-                output: demand.output_tokens,
-                ..Tokens::default()
-            });
+            let cost = model.price.cost(
+                self.clock.unix_ms(),
+                &Tokens {
+                    input: demand.features.input_tokens,
+                    output: demand.output_tokens,
+                    ..Tokens::default()
+                },
+            );
             tier.answered += 1;
             tier.quality += model.quality.base;
             outcome.by_model[candidate.index].1 += 1;

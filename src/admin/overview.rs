@@ -85,6 +85,10 @@ fn budgets(gw: &Gateway) -> Vec<Value> {
             "spent_usd": view.spent.to_string(),
             "reserved_usd": view.reserved.to_string(),
             "shadow_price": view.shadow_price,
+            "forecast_usd": view.forecast_usd,
+            "period": view.period.as_str(),
+            "period_ends_at": view.period_end_ms.map(time_of),
+            "end_users": view.end_users,
         })
     };
     gw.budgets.view().into_iter().map(value).collect()

@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub virtual_models: FxHashMap<Box<str>, VirtualModel>,
     /// Budgets, in the file's order.
     pub budgets: Arc<[BudgetParams]>,
+    /// The smallest probability of an overrun among the budgets that accept one.
+    pub accepted_risk: Option<f64>,
     /// Teams by name; `default` is always there.
     pub teams: FxHashMap<TeamId, Team>,
     /// Virtual keys by the SHA-256 of the whole key.

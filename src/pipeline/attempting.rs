@@ -19,6 +19,8 @@ use crate::upstream::{self, Outbound, Reply, WholeReply};
 
 use super::detached::Detached;
 
+use super::stakes::Stakes;
+
 /// Makes the attempts of one request.
 pub(super) struct Attempting<'a> {
     pub gw: &'a Arc<Gateway>,
@@ -123,7 +125,7 @@ impl Attempting<'_> {
                 .features
                 .input_tokens
                 .saturating_add(self.expected_output()),
-            money: attempt.candidate.worst_case.into(),
+            money: self.stakes().amounts(model, attempt.candidate.worst_case),
             end_user: self.call.end_user.as_deref(),
         };
         let reservation = limits::reserve_attempt(
@@ -185,6 +187,18 @@ impl Attempting<'_> {
             pass: attempt.pass,
         });
         Ok(())
+    }
+
+    fn stakes(&self) -> Stakes<'_> {
+        Stakes {
+            gw: self.gw,
+            snapshot: &self.active.snapshot,
+            caller: self.caller,
+            call: self.call,
+            features: self.features,
+            task: &self.exchange.record.task,
+            level: &self.exchange.record.level,
+        }
     }
 
     fn expected_output(&self) -> u64 {

@@ -27,6 +27,7 @@ impl Observer for Gateway {
         let active = self.active.load();
         compare_with_target(self, &active.snapshot, record, now_ms);
         learn::observe_outcome(&self.arms, &active.snapshot, record, now_ms);
+        super::stakes::learn(self, record, now_ms);
         log(record);
     }
 }

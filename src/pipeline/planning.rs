@@ -19,15 +19,18 @@ use crate::runtime::budgets::{Affordance, Payer};
 use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
 use crate::types::{
     Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan, RequestId,
-    RequestRecord,
+    RequestRecord, TaskName,
 };
 use crate::wire::DialectId;
+
+use super::stakes::Stakes;
 
 /// The runtime at one moment, for one caller.
 struct View<'a> {
     gw: &'a Gateway,
     active: &'a Active,
     caller: &'a Caller,
+    stakes: Stakes<'a>,
     session: Option<SessionKey>,
     end_user: Option<Arc<str>>,
     affordance: Affordance,
@@ -36,7 +39,8 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(gw: &'a Gateway, active: &'a Active, caller: &'a Caller, call: &Call) -> Self {
+    fn new(gw: &'a Gateway, active: &'a Active, stakes: Stakes<'a>) -> Self {
+        let (caller, call) = (stakes.caller, stakes.call);
         let session = call
             .directives
             .session
@@ -48,6 +52,7 @@ impl<'a> View<'a> {
             gw,
             active,
             caller,
+            stakes,
             session,
             end_user: end_user.map(Arc::from),
             affordance,
@@ -123,7 +128,10 @@ impl RuntimeView for View<'_> {
         if !worst_case.is_positive() || self.active.snapshot.budgets.is_empty() {
             return true;
         }
-        self.gw.budgets.affords(&self.payer(model), worst_case)
+        let amounts = self
+            .stakes
+            .amounts(&self.active.snapshot.models[model], worst_case);
+        self.gw.budgets.affords(&self.payer(model), amounts)
     }
 
     fn session_model(&self) -> Option<ModelId> {
@@ -155,11 +163,24 @@ pub(super) fn decide(
     question: &Question<'_>,
     rng: &mut StdRng,
 ) -> Plan {
-    let view = View::new(gw, active, question.caller, question.call);
+    let task = classify::task_of(question.call, question.features);
+    let view = View::new(gw, active, question.stakes(gw, active, &task));
     policy::plan(&question.input(active, &view), rng)
 }
 
 impl<'a> Question<'a> {
+    fn stakes(&self, gw: &'a Gateway, active: &'a Active, task: &'a TaskName) -> Stakes<'a> {
+        Stakes {
+            gw,
+            snapshot: &active.snapshot,
+            caller: self.caller,
+            call: self.call,
+            features: self.features,
+            task,
+            level: &self.cell.level,
+        }
+    }
+
     fn input(&self, active: &'a Active, view: &'a View<'a>) -> PlanInput<'a> {
         PlanInput {
             snapshot: &active.snapshot,
@@ -210,14 +231,17 @@ pub(super) fn ensure_candidates(
         .iter()
         .find(|left| left.by == Exclusion::Unaffordable);
     if let Some(model) = unaffordable.and_then(|left| snapshot.model(left.model.as_str())) {
+        let task = classify::task_of(question.call, question.features);
+        let at_ms = gw.clock.unix_ms();
+        let worst_case = policy::costs(question.call, question.features, model, at_ms).worst_case;
         let request = limits::AttemptRequest {
             caller: question.caller,
             model,
             provider: &snapshot.providers[model.provider],
             tokens: 0,
-            money: policy::costs(question.call, question.features, model, gw.clock.unix_ms())
-                .worst_case
-                .into(),
+            money: question
+                .stakes(gw, active, &task)
+                .amounts(model, worst_case),
             end_user: question.call.end_user.as_deref(),
         };
         if let Some(error) = limits::why_unaffordable(&gw.budgets, &request) {

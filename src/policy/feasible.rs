@@ -3,6 +3,7 @@
 
 use crate::config::snapshot::{Model, Provider};
 use crate::runtime::OnExhausted;
+use crate::runtime::lengths::LikelyUse;
 use crate::types::{
     BillBound, Call, Endpoint, Exclusion, Features, PicoUsd, PossibleTiers, ServiceTier, Tier,
     Tokens,
@@ -30,6 +31,66 @@ const UNSTATED_OUTPUT_BOUND: u64 = 131_072;
 #[must_use]
 pub fn costs(call: &Call, features: &Features, model: &Model, at_ms: i64) -> Costs {
     let choices = u64::from(call.choices.max(1));
+    let (prices, images) = (&model.price, call.images());
+    let bound = bill_bound(call, features, model);
+    let output = features
+        .output_tokens_estimate
+        .saturating_mul(choices)
+        .min(bound.output_tokens);
+    let expected = Tokens {
+        input: features.input_tokens,
+        output,
+        ..Tokens::default()
+    };
+    let applied = prices
+        .at(at_ms)
+        .applied(bound.tiers.expected(), expected.all_input());
+    Costs {
+        estimated: applied.price.bill(&expected, images),
+        worst_case: prices.worst_case(at_ms, &bound),
+    }
+}
+
+/// What the request likely stays under at a model, by what attempts like it have used: never more than
+/// its worst case.
+#[must_use]
+pub fn likely_cost(
+    call: &Call,
+    features: &Features,
+    model: &Model,
+    at_ms: i64,
+    used: &LikelyUse,
+) -> PicoUsd {
+    let bound = bill_bound(call, features, model);
+    let at_most = |input_tokens: u64, output_tokens: u64| {
+        let bound = BillBound {
+            input_tokens,
+            output_tokens: output_tokens.min(bound.output_tokens),
+            ..bound
+        };
+        model.price.worst_case(at_ms, &bound)
+    };
+    let fixed = at_most(0, 0);
+    let with_input = at_most(bound.input_tokens, 0);
+    let output = at_most(bound.input_tokens, used.output_tokens) - with_input;
+    fixed + share(with_input - fixed, used.input_share) + output
+}
+
+/// A share of an amount, rounded up.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a share is small; a cast saturates"
+)]
+fn share(amount: PicoUsd, share: f64) -> PicoUsd {
+    const MILLION: i128 = 1_000_000;
+    let millionths = (share * 1e6).ceil() as i128;
+    let parts = amount.pico().saturating_mul(millionths);
+    PicoUsd::from_pico(parts.saturating_add(MILLION - 1) / MILLION)
+}
+
+/// What the request can be billed for at a model.
+fn bill_bound(call: &Call, features: &Features, model: &Model) -> BillBound {
+    let choices = u64::from(call.choices.max(1));
     let context = model.context_tokens.unwrap_or(u64::MAX);
     let output_bound = if call.endpoint.generates() {
         let model_cap = model
@@ -40,26 +101,12 @@ pub fn costs(call: &Call, features: &Features, model: &Model, at_ms: i64) -> Cos
     } else {
         0
     };
-    let output = features.output_tokens_estimate.min(output_bound);
-    let (prices, tiers, images) = (&model.price, call.possible_tiers(), call.images());
-    let expected = Tokens {
-        input: features.input_tokens,
-        output: output.saturating_mul(choices),
-        ..Tokens::default()
-    };
-    let applied = prices
-        .at(at_ms)
-        .applied(tiers.expected(), expected.all_input());
-    let bound = BillBound {
+    BillBound {
         input_tokens: features.input_tokens_bound.min(context),
         output_tokens: output_bound.saturating_mul(choices),
-        images: images.into(),
-        tiers,
-        hour_cache: prices.has_hour_cache() && call.asks_hour_cache(),
-    };
-    Costs {
-        estimated: applied.price.bill(&expected, images),
-        worst_case: prices.worst_case(at_ms, &bound),
+        images: call.images().into(),
+        tiers: call.possible_tiers(),
+        hour_cache: model.price.has_hour_cache() && call.asks_hour_cache(),
     }
 }
 

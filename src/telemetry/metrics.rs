@@ -59,6 +59,7 @@ pub struct Metrics {
     budget_spent: GaugeVec,
     budget_reserved: GaugeVec,
     budget_shadow_price: GaugeVec,
+    budget_forecast: GaugeVec,
     budget_alerts: IntCounterVec,
     alerts: IntCounterVec,
     alerts_suppressed: IntCounterVec,
@@ -263,6 +264,11 @@ impl Metrics {
             budget_shadow_price: d.gauge(
                 "tollgate_budget_shadow_price",
                 "The price of money that a budget's pace adds to the routing objective; 0 on pace.",
+                &["budget"],
+            )?,
+            budget_forecast: d.gauge(
+                "tollgate_budget_forecast_usd",
+                "What the present period will have spent at its end at the present rate, in USD; not there in its first hundredth.",
                 &["budget"],
             )?,
             budget_alerts: d.counter(
@@ -484,6 +490,13 @@ impl Metrics {
         self.budget_shadow_price
             .with_label_values(label)
             .set(gauges.shadow_price);
+        match gauges.forecast_usd {
+            Some(usd) => self.budget_forecast.with_label_values(label).set(usd),
+            // An error only says that there was none.
+            None => {
+                let _ = self.budget_forecast.remove_label_values(label);
+            }
+        }
     }
 
     /// Forgets budgets and models that a reload removed.
@@ -492,6 +505,7 @@ impl Metrics {
         self.budget_spent.reset();
         self.budget_reserved.reset();
         self.budget_shadow_price.reset();
+        self.budget_forecast.reset();
         self.breaker_state.reset();
     }
 
@@ -578,6 +592,8 @@ pub struct BudgetGauges {
     pub reserved: PicoUsd,
     /// The pace's price of money.
     pub shadow_price: f64,
+    /// What the period will have spent at its end at the present rate.
+    pub forecast_usd: Option<f64>,
 }
 
 #[allow(

@@ -53,6 +53,14 @@ pub fn compile(
     compiled.into()
 }
 
+/// What is reserved in all budgets that accept an overrun suits the most careful of them.
+pub fn accepted_risk(budgets: &[BudgetParams]) -> Option<f64> {
+    let accepted = budgets.iter().filter_map(|budget| budget.overrun);
+    accepted
+        .map(|overrun| overrun.probability)
+        .min_by(f64::total_cmp)
+}
+
 /// Name, limit and period of each budget that an entry stands for.
 fn windows(
     cx: &mut Context<'_, '_>,

@@ -245,6 +245,7 @@ pub fn compile(
         select,
         aliases,
         virtual_models,
+        accepted_risk: budgets::accepted_risk(&budgets),
         budgets,
         teams,
         keys,
