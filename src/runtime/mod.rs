@@ -11,6 +11,7 @@ pub mod clients;
 pub mod deployments;
 pub mod latency;
 pub mod latency_target;
+pub mod leases;
 pub mod lengths;
 pub mod limiter;
 pub mod reservation;

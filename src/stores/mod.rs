@@ -7,7 +7,9 @@ mod journal;
 mod ledger;
 mod memory;
 mod notebook;
+mod redis;
 mod report;
+mod shared;
 mod sqlite;
 mod usage;
 
@@ -18,10 +20,12 @@ pub(crate) mod sample;
 
 pub use ledger::{Ledger, LedgerFull, LedgerOptions, Slot};
 pub use notebook::{Note, Notebook};
+pub use redis::RedisStore;
 pub use report::{
     CellScore, Dimension, FocusGroup, Repeated, Repeats, Report, ReportQuery, ReportReads,
     ReportRow, Sums, UnknownDimension,
 };
+pub use shared::{LEASE_TTL_MS, RECOVERY_MS, SharedError, SharedMemory, SharedStore};
 pub use sqlite::LedgerFile;
 pub use usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod event;
 pub mod features;
 pub mod ids;
+pub mod lease;
 pub mod money;
 pub mod plan;
 pub mod postgres_url;
@@ -28,6 +29,7 @@ pub use ids::{
     AppId, BudgetId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId,
     TaskName, TeamId,
 };
+pub use lease::{Elsewhere, LeaseCall, LeaseReply, MAX_UNITS, OnDeath, Replica, Witness};
 pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
 pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
 pub use postgres_url::{PostgresTls, PostgresUrl, PostgresUrlError};

@@ -130,6 +130,7 @@ fn drivers_are_named_only_in_their_rooms() {
     let homes: &[(&str, &[&str])] = &[
         ("rusqlite", &["stores"]),
         ("reqwest", &["notify"]),
+        ("redis", &["stores"]),
         ("hyper::server", &["server", "ingress", "admin"]),
         ("tokio_rustls", &["server"]),
     ];

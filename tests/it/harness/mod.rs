@@ -3,6 +3,8 @@
 pub mod client;
 pub mod proxy;
 pub mod raw;
+pub mod redis_server;
+pub mod servers;
 pub mod upstream;
 
 pub use client::{Client, Reply};

@@ -1,0 +1,4 @@
+//! Several replicas together: what the shared stores promise, and what real processes on a real server
+//! keep.
+
+mod contract;
