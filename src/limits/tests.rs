@@ -61,6 +61,7 @@ fn an_exhausted_budget_is_worth_a_retry_only_while_money_is_in_flight() {
         on_exhausted: OnExhausted::Block,
         retry_after: Some(Duration::from_secs(2)),
         in_flight_blocks: true,
+        lease_short: false,
     };
     assert_eq!(budget_exceeded(&exhausted).should_retry, Some(true));
     exhausted.in_flight_blocks = false;

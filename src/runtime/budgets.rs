@@ -29,6 +29,7 @@
 
 mod cell;
 mod index;
+mod leased;
 mod pace;
 mod params;
 mod period;
@@ -39,6 +40,8 @@ mod users;
 mod views;
 
 #[cfg(test)]
+mod shared_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;
@@ -47,11 +50,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::types::{Caller, PicoUsd};
+use crate::runtime::leases::Bell;
+use crate::types::{Caller, LeaseCall, LeaseReply, PicoUsd};
 
 use self::index::PayerRef;
 use self::state::{Past, State};
 
+pub use self::leased::{LeaseView, Sharing};
 pub use self::params::{
     BudgetMatch, BudgetParams, EndUserMatch, OnExhausted, Overrun, Period, Tagged,
 };
@@ -88,6 +93,8 @@ pub struct Budgets {
     /// The cut between the ledger's part of the past and ours.
     started_at_ms: i64,
     state: Mutex<State>,
+    /// Where those who wait for a lease are heard.
+    bell: Bell,
     /// One reload at a time; held while the ledger is asked, which `state` never is.
     applying: Mutex<()>,
 }
@@ -101,8 +108,48 @@ impl Budgets {
             started_at_ms: clock.unix_ms(),
             clock,
             state: Mutex::default(),
+            bell: Bell::default(),
             applying: Mutex::default(),
         }
+    }
+
+    /// Shares all budgets with other replicas: from now on this one spends only what it holds a lease
+    /// on. To be called before the first [`Self::apply`].
+    #[must_use]
+    pub fn shared(mut self, sharing: Sharing, bell: Bell) -> Self {
+        self.state.get_mut().share(sharing);
+        self.bell = bell;
+        self
+    }
+
+    /// What to tell the shared store: what is due, or (`all`) everything.
+    pub fn lease_calls(&self, all: bool) -> Vec<LeaseCall> {
+        let now_ms = self.clock.unix_ms();
+        self.state.lock().lease_calls(all, now_ms)
+    }
+
+    /// Takes the store's answers to [`Self::lease_calls`] (or some of them), each with its pot.
+    pub fn lease_answered(&self, answers: &[(Arc<str>, LeaseReply)]) {
+        let now_ms = self.clock.unix_ms();
+        self.state.lock().lease_answered(answers, now_ms);
+        self.bell.announce();
+    }
+
+    /// The shared store did not answer.
+    pub fn store_away(&self) {
+        self.state.lock().store_away();
+        self.bell.announce();
+    }
+
+    /// What to tell the store last: what is not used goes back.
+    pub fn leave_leases(&self) -> Vec<LeaseCall> {
+        let now_ms = self.clock.unix_ms();
+        self.state.lock().leave_leases(now_ms)
+    }
+
+    /// Where those who wait for a lease are heard.
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Takes over the budgets of a configuration, on start and on reload: those that are known keep

@@ -2,11 +2,15 @@
 //! in flight.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::PicoUsd;
+use sha2::{Digest, Sha256};
 
+use crate::types::{LeaseCall, LeaseReply, PicoUsd};
+
+use super::leased::{Leased, Own, Sharing};
 use super::pace::{Course, MAX_PRICE, Pace};
 use super::period::{Bounds, bounds};
 use super::{
@@ -23,7 +27,10 @@ const PARTS: i128 = 1_000_000;
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     params: Arc<BudgetParams>,
+    /// Since when its limit is what it is, for replicas to tell whose is newer.
+    limit_version: i64,
     bounds: Bounds,
+    /// What this process has spent: all there is, unless replicas share the budget.
     pub(super) spent: PicoUsd,
     /// The sum of what the matching reservations in flight set aside here.
     reserved: PicoUsd,
@@ -34,6 +41,8 @@ pub(super) struct Cell {
     /// How many of `alert_at` have been alerted about in this period.
     alerted: usize,
     pace: Pace,
+    /// Where several replicas share it.
+    leased: Option<Box<Leased>>,
 }
 
 impl Cell {
@@ -55,14 +64,20 @@ impl Cell {
             holders: 0,
             alerted: 0,
             pace: Pace::default(),
+            limit_version: now_ms,
+            leased: known.and_then(|known| known.leased.clone()),
             params,
         };
+        if let Some(leased) = &mut cell.leased {
+            leased.forget_in_flight();
+        }
         // What was alerted about stays so while the same thresholds hold of the same limit, and so
         // does the price; under another limit the pace is another.
         if let Some(known) = known
             && known.params.limit == cell.params.limit
         {
             cell.pace = known.pace;
+            cell.limit_version = known.limit_version;
             if known.params.alert_at == cell.params.alert_at {
                 cell.alerted = known.alerted;
             }
@@ -74,8 +89,20 @@ impl Cell {
     }
 
     /// A new cell for an end user of this budget.
-    pub(super) fn for_end_user(&self, now_ms: i64) -> Self {
-        Self::of(Arc::clone(&self.params), None, now_ms)
+    pub(super) fn for_end_user(&self, user: &str, now_ms: i64) -> Self {
+        let mut cell = Self::of(Arc::clone(&self.params), None, now_ms);
+        cell.limit_version = self.limit_version;
+        if let Some(leased) = &self.leased {
+            cell.share_with_replicas(leased.sharing, Some(user));
+        }
+        cell
+    }
+
+    /// From now on, several replicas share it.
+    pub(super) fn share_with_replicas(&mut self, sharing: Sharing, user: Option<&str>) {
+        let name = pot_name(&self.params, user);
+        let leased = Leased::new(name, sharing, self.bounds.start_ms);
+        self.leased = Some(Box::new(leased));
     }
 
     /// The cell of an end user as it goes on under this budget's parameters.
@@ -86,6 +113,19 @@ impl Cell {
     /// Sets what the period has spent before this cell began to count.
     pub(super) fn restore(&mut self, spent: PicoUsd, now_ms: i64) {
         self.spent = spent;
+        if let Some(leased) = &mut self.leased {
+            let everybodys = leased
+                .sharing
+                .one_ledger
+                .then(|| std::mem::take(&mut self.spent));
+            leased.has_past(everybodys);
+        }
+        self.pace = Pace::restored(&self.course(), now_ms);
+    }
+
+    /// Adds what this process has settled in this period before it had the cell.
+    pub(super) fn add_settled(&mut self, settled: PicoUsd, now_ms: i64) {
+        self.spent += settled;
         self.pace = Pace::restored(&self.course(), now_ms);
     }
 
@@ -110,8 +150,11 @@ impl Cell {
     }
 
     /// True when nothing would be lost with it.
-    pub(super) const fn is_idle(&self) -> bool {
-        self.holders == 0 && self.has_spent_nothing()
+    pub(super) fn is_idle(&self) -> bool {
+        let leased = self.leased.as_ref();
+        self.holders == 0
+            && self.has_spent_nothing()
+            && leased.is_none_or(|leased| leased.is_idle())
     }
 
     pub(super) const fn has_spent_nothing(&self) -> bool {
@@ -124,7 +167,14 @@ impl Cell {
         if now_ms < self.bounds.end_ms {
             return;
         }
-        self.bounds = bounds(self.params.period, &self.params.timezone, now_ms);
+        let next = bounds(self.params.period, &self.params.timezone, now_ms);
+        let own = self.own();
+        if let Some(leased) = &mut self.leased {
+            leased.turn(own, self.holders, next.start_ms);
+            (self.reserved, self.at_stake) = (PicoUsd::ZERO, PicoUsd::ZERO);
+            self.holders = 0;
+        }
+        self.bounds = next;
         self.spent = PicoUsd::ZERO;
         self.alerted = 0;
         self.pace = Pace::restored(&self.course(), now_ms);
@@ -146,8 +196,50 @@ impl Cell {
 
     /// Whether these amounts fit with this much set aside and at stake.
     fn fits(&self, amounts: Amounts, reserved: PicoUsd, at_stake: PicoUsd) -> bool {
-        self.spent + reserved + self.share_of(amounts) <= self.params.limit
-            && self.spent + at_stake + amounts.worst_case <= self.stake()
+        let spent = self.all_spent();
+        spent + reserved + self.share_of(amounts) <= self.params.limit
+            && spent + at_stake + amounts.worst_case <= self.stake()
+    }
+
+    /// What all replicas have spent, as far as this one knows.
+    pub(super) fn all_spent(&self) -> PicoUsd {
+        let leased = self.leased.as_ref();
+        self.spent + leased.map_or(PicoUsd::ZERO, |leased| leased.elsewhere())
+    }
+
+    fn own(&self) -> Own {
+        Own {
+            spent: self.spent,
+            reserved: self.reserved,
+            limit: self.params.limit,
+            limit_version: self.limit_version,
+            start_ms: self.bounds.start_ms,
+            end_ms: self.bounds.end_ms,
+        }
+    }
+
+    /// Why these amounts, which the limit allows, need more than this replica holds of it, if they
+    /// do. More is asked for then.
+    pub(super) fn shortage(&mut self, amounts: Amounts, now_ms: i64) -> Option<Exhausted> {
+        let (own, share) = (self.own(), self.share_of(amounts));
+        let (spent, at_stake) = (self.spent, self.at_stake);
+        let (limit, stake) = (self.params.limit, self.stake());
+        let leased = self.leased.as_mut()?;
+        leased.ask(share);
+        // The accepted overrun is shared in the lease's proportion, so that it stays one.
+        let beyond = proportion(stake - limit, leased.ceiling(), limit);
+        let short = leased.is_short(spent + own.reserved, share)
+            || (stake > limit && leased.is_short(spent, at_stake + amounts.worst_case - beyond));
+        if !short {
+            return None;
+        }
+        let may_come = leased.may_come(&own, share);
+        if may_come {
+            leased.wait(share, now_ms);
+        }
+        let mut exhausted = self.exhausted(amounts, true, now_ms);
+        exhausted.lease_short = may_come;
+        Some(exhausted)
     }
 
     /// Why it cannot pay this amount too, if it cannot.
@@ -156,12 +248,16 @@ impl Cell {
             return None;
         }
         let in_flight_blocks = self.fits(amounts, PicoUsd::ZERO, PicoUsd::ZERO);
+        Some(self.exhausted(amounts, in_flight_blocks, now_ms))
+    }
+
+    fn exhausted(&self, amounts: Amounts, in_flight_blocks: bool, now_ms: i64) -> Exhausted {
         let helps = self.could_ever(amounts);
-        Some(Exhausted {
+        Exhausted {
             budget: self.params.id.clone(),
             limit: self.params.limit,
             period: self.params.period,
-            spent: self.spent,
+            spent: self.all_spent(),
             reserved: self.reserved,
             asked: amounts.worst_case,
             on_exhausted: self.params.on_exhausted,
@@ -171,7 +267,8 @@ impl Cell {
                 self.until_end(now_ms).filter(|_| helps)
             },
             in_flight_blocks,
-        })
+            lease_short: false,
+        }
     }
 
     /// True when a whole period could pay these amounts.
@@ -179,22 +276,47 @@ impl Cell {
         self.share_of(amounts) <= self.params.limit && amounts.worst_case <= self.stake()
     }
 
-    /// Sets aside.
-    pub(super) fn hold(&mut self, amounts: Amounts) {
+    /// Sets aside, for a reservation of this moment.
+    pub(super) fn hold(&mut self, amounts: Amounts, at_ms: i64) {
+        let share = self.share_of(amounts);
+        if self.is_before(at_ms)
+            && let Some(leased) = &mut self.leased
+            && leased.hold_ended(at_ms, share)
+        {
+            return;
+        }
         self.reserved += self.share_of(amounts);
         self.at_stake += amounts.worst_case;
         self.holders = self.holders.saturating_add(1);
     }
 
     /// Gives back what [`Self::hold`] has set aside.
-    pub(super) fn free(&mut self, amounts: Amounts) {
+    pub(super) fn free(&mut self, amounts: Amounts, at_ms: i64) {
+        let share = self.share_of(amounts);
+        if self.is_before(at_ms)
+            && let Some(leased) = &mut self.leased
+        {
+            leased.free_ended(at_ms, share);
+            return;
+        }
         self.reserved -= self.share_of(amounts);
         self.at_stake -= amounts.worst_case;
         self.holders = self.holders.saturating_sub(1);
     }
 
-    /// Counts a settlement.
-    pub(super) fn spend(&mut self, amount: PicoUsd, now_ms: i64) {
+    const fn is_before(&self, at_ms: i64) -> bool {
+        at_ms < self.bounds.start_ms
+    }
+
+    /// Counts a settlement of what was reserved at an instant: in this period, or where replicas share
+    /// the budget in the one that it was reserved in.
+    pub(super) fn spend(&mut self, amount: PicoUsd, at_ms: i64, now_ms: i64) {
+        if self.is_before(at_ms)
+            && let Some(leased) = &mut self.leased
+            && leased.spend_ended(at_ms, amount)
+        {
+            return;
+        }
         self.pace.spend(&self.course(), amount.as_usd_f64(), now_ms);
         self.spent += amount;
     }
@@ -206,7 +328,7 @@ impl Cell {
 
     /// How many thresholds are reached.
     pub(super) fn thresholds_reached(&self) -> usize {
-        let spent = self.spent.pico().saturating_mul(PARTS);
+        let spent = self.all_spent().pico().saturating_mul(PARTS);
         let reached =
             |threshold: &&f64| spent >= self.params.limit.pico().saturating_mul(parts(**threshold));
         self.params.alert_at.iter().take_while(reached).count()
@@ -254,14 +376,14 @@ impl Cell {
     /// What is not yet spent; below zero when overrun. Money in flight is not looked at: worst cases
     /// come and go, and what follows from this should not flicker with them.
     fn left(&self) -> PicoUsd {
-        self.params.limit - self.spent
+        self.params.limit - self.all_spent()
     }
 
     fn course(&self) -> Course {
         Course {
             bounds: self.bounds,
             limit_usd: self.params.limit.as_usd_f64(),
-            spent_usd: self.spent.as_usd_f64(),
+            spent_usd: self.all_spent().as_usd_f64(),
         }
     }
 
@@ -278,7 +400,7 @@ impl Cell {
 
     fn share(&self) -> f64 {
         if self.params.limit.is_positive() {
-            self.spent.as_usd_f64() / self.params.limit.as_usd_f64()
+            self.all_spent().as_usd_f64() / self.params.limit.as_usd_f64()
         } else {
             1.0
         }
@@ -297,6 +419,44 @@ impl Cell {
         left < per_day.pico().saturating_mul(ms_left)
     }
 
+    /// Adds the calls about its lease that are due, or all of them.
+    pub(super) fn lease_calls(&mut self, all: bool, now_ms: i64, calls: &mut Vec<LeaseCall>) {
+        self.roll(now_ms);
+        let own = self.own();
+        if let Some(leased) = &mut self.leased {
+            leased.calls(&own, all, now_ms, calls);
+        }
+    }
+
+    /// Adds the last calls about its lease.
+    pub(super) fn leave_lease(&mut self, now_ms: i64, calls: &mut Vec<LeaseCall>) {
+        let own = self.own();
+        if let Some(leased) = &mut self.leased {
+            leased.leave(&own, now_ms, calls);
+        }
+    }
+
+    /// Takes an answer about its lease; false when it is about another one.
+    pub(super) fn lease_answered(&mut self, pot: &str, reply: &LeaseReply, now_ms: i64) -> bool {
+        let before = self.all_spent();
+        let Some(leased) = &mut self.leased else {
+            return false;
+        };
+        let mine = leased.answered(pot, reply);
+        let more = (self.all_spent() - before).at_least_zero();
+        if more.is_positive() {
+            self.pace.spend(&self.course(), more.as_usd_f64(), now_ms);
+        }
+        mine
+    }
+
+    /// The store cannot be reached.
+    pub(super) fn store_away(&mut self) {
+        if let Some(leased) = &mut self.leased {
+            leased.set_away();
+        }
+    }
+
     fn until_end(&self, now_ms: i64) -> Option<Duration> {
         if self.bounds.end_ms == i64::MAX {
             return None;
@@ -310,8 +470,9 @@ impl Cell {
             budget: self.params.id.clone(),
             matches: self.params.matches.clone(),
             limit: self.params.limit,
-            spent: self.spent,
+            spent: self.all_spent(),
             reserved: self.reserved,
+            lease: self.leased.as_ref().map(|leased| leased.view()),
             period: self.params.period,
             period_start_ms: self.bounds.start_ms,
             period_end_ms: Some(self.bounds.end_ms).filter(|end| *end != i64::MAX),
@@ -323,6 +484,28 @@ impl Cell {
             end_users: None,
         }
     }
+}
+
+/// What names a budget's money among all that replicas share: the same on every replica with the
+/// same file, another one when it means other money. End users are named by a digest.
+fn pot_name(params: &BudgetParams, user: Option<&str>) -> Arc<str> {
+    let meaning = format!("{:?}{:?}", params.matches, params.timezone.iana_name());
+    let digest = |text: &str| {
+        let digest = Sha256::digest(text);
+        digest[..8].iter().fold(String::new(), |mut hex, byte| {
+            let _infallible = write!(hex, "{byte:02x}");
+            hex
+        })
+    };
+    let (id, period) = (&params.id, params.period.as_str());
+    let user = user.map_or_else(String::new, |user| format!(":user:{}", digest(user)));
+    Arc::from(format!("budget:{id}:{period}:{}{user}", digest(&meaning)))
+}
+
+/// `part · of / whole`, rounded down.
+fn proportion(part: PicoUsd, of: PicoUsd, whole: PicoUsd) -> PicoUsd {
+    let exact = part.pico().saturating_mul(of.pico());
+    PicoUsd::from_pico(exact.checked_div(whole.pico()).unwrap_or(0))
 }
 
 /// A threshold as parts of the limit.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::types::{BudgetId, PicoUsd};
+use crate::types::{BudgetId, LeaseCall, LeaseReply, PicoUsd};
 
 use super::cell::Cell;
 use super::index::{AccountKey, CellIndices, Index, PayerRef};
+use super::leased::Sharing;
 use super::tally::Tally;
 use super::users::Family;
 use super::{
@@ -40,6 +41,8 @@ struct InFlight {
     account: usize,
     amounts: Amounts,
     end_user: Option<Arc<str>>,
+    /// When it was reserved.
+    at_ms: i64,
     /// Budget and cell, where the end user decides which cell it is.
     user_cells: SmallVec<[(usize, usize); 1]>,
 }
@@ -64,6 +67,8 @@ pub(super) struct State {
     in_flight: Vec<Option<InFlight>>,
     free_slots: Vec<usize>,
     pub(super) alerts: VecDeque<BudgetAlert>,
+    /// How budgets are shared with other replicas; `None`: with none.
+    sharing: Option<Sharing>,
     /// False until the first apply, which restores rather than adds.
     applied: bool,
 }
@@ -106,6 +111,7 @@ impl State {
             account,
             amounts,
             end_user: end_user.cloned(),
+            at_ms: now_ms,
             user_cells,
         };
         if amounts.worst_case.is_positive()
@@ -115,6 +121,60 @@ impl State {
             return Err(exhausted);
         }
         Ok(self.hold(held))
+    }
+
+    /// From now on budgets are shared; to be called before the first of them.
+    pub(super) const fn share(&mut self, sharing: Sharing) {
+        self.sharing = Some(sharing);
+    }
+
+    /// Every cell in use, end users' too.
+    fn cells_in_use(&mut self) -> impl Iterator<Item = &mut Cell> {
+        let free: FxHashSet<usize> = self.free_cells.iter().copied().collect();
+        let cells = self.cells.iter_mut().enumerate();
+        cells.filter_map(move |(at, cell)| (!free.contains(&at)).then_some(cell))
+    }
+
+    /// The calls about leases that are due, or all of them.
+    pub(super) fn lease_calls(&mut self, all: bool, now_ms: i64) -> Vec<LeaseCall> {
+        let mut calls = Vec::new();
+        for cell in self.cells_in_use() {
+            cell.lease_calls(all, now_ms, &mut calls);
+        }
+        calls
+    }
+
+    /// The last calls about leases.
+    pub(super) fn leave_leases(&mut self, now_ms: i64) -> Vec<LeaseCall> {
+        let mut calls = Vec::new();
+        for cell in self.cells_in_use() {
+            cell.leave_lease(now_ms, &mut calls);
+        }
+        calls
+    }
+
+    /// Takes answers about leases, each with its pot.
+    pub(super) fn lease_answered(&mut self, answers: &[(Arc<str>, LeaseReply)], now_ms: i64) {
+        // Answers come in the order of the cells, unless a reload has changed that: so the search
+        // goes on where the last one ended.
+        let mut from = 0;
+        for (pot, reply) in answers {
+            let count = self.cells.len();
+            let found = (0..count)
+                .map(|step| (from + step) % count)
+                .find(|&at| self.cells[at].lease_answered(pot, reply, now_ms));
+            from = found.unwrap_or(from);
+        }
+        if self.applied && !answers.is_empty() {
+            self.alert_anew(false);
+        }
+    }
+
+    /// The shared store cannot be reached.
+    pub(super) fn store_away(&mut self) {
+        for cell in &mut self.cells {
+            cell.store_away();
+        }
     }
 
     /// Whether every cell can pay.
@@ -132,13 +192,30 @@ impl State {
                 worst = if longer { Some(exhausted) } else { worst };
             }
         }
+        worst.map_or(Ok(()), Err)?;
+        self.check_leases(held, now_ms)
+    }
+
+    /// Whether this replica holds enough of every budget. What is not at hand is asked for.
+    fn check_leases(&mut self, held: &InFlight, now_ms: i64) -> Result<(), Exhausted> {
+        if self.sharing.is_none() {
+            return Ok(());
+        }
+        let mut worst: Option<Exhausted> = None;
+        let own = held.user_cells.iter().map(|(_, cell)| cell);
+        for &index in self.accounts[held.account].cells.iter().chain(own) {
+            let short = self.cells[index].shortage(held.amounts, now_ms);
+            let waits = worst.as_ref().is_none_or(|worst| worst.lease_short);
+            // One that cannot come stands in the way of all.
+            worst = if waits { short.or(worst) } else { worst };
+        }
         worst.map_or(Ok(()), Err)
     }
 
     fn hold(&mut self, held: InFlight) -> usize {
         let own = held.user_cells.iter().map(|(_, cell)| cell);
         for &index in self.accounts[held.account].cells.iter().chain(own) {
-            self.cells[index].hold(held.amounts);
+            self.cells[index].hold(held.amounts, held.at_ms);
         }
         if let Some(slot) = self.free_slots.pop() {
             self.in_flight[slot] = Some(held);
@@ -161,11 +238,11 @@ impl State {
         let plain = account.cells.iter().map(|&cell| (cell, cell));
         for (budget, index) in plain.chain(held.user_cells.iter().copied()) {
             let cell = &mut self.cells[index];
-            cell.free(held.amounts);
-            let Some(actual) = actual else { continue };
             cell.roll(now_ms);
-            cell.spend(actual, now_ms);
-            let (reached, spent) = (cell.thresholds_reached(), cell.spent);
+            cell.free(held.amounts, held.at_ms);
+            let Some(actual) = actual else { continue };
+            cell.spend(actual, held.at_ms, now_ms);
+            let (reached, spent) = (cell.thresholds_reached(), cell.all_spent());
             let named = &mut self.cells[budget];
             named.roll(now_ms);
             named.alert(reached, spent, &mut self.alerts);
@@ -283,7 +360,7 @@ impl State {
         if !family.has_room(user) {
             return budget;
         }
-        let cell = self.cells[budget].for_end_user(now_ms);
+        let cell = self.cells[budget].for_end_user(user, now_ms);
         let at = put(&mut self.cells, &mut self.free_cells, cell);
         family.insert(Arc::clone(user), at);
         at
@@ -354,17 +431,20 @@ impl State {
             return;
         }
         let mut cell = Cell::new(budget.clone(), None, now_ms);
+        if let Some(sharing) = self.sharing {
+            cell.share_with_replicas(sharing, None);
+        }
         if cell.period_start_ms() == past.from_ms {
             cell.restore(past.spending.total, now_ms);
             for (user, spent) in past.spending.by_end_user {
-                let mut own = cell.for_end_user(now_ms);
+                let mut own = cell.for_end_user(&user, now_ms);
                 own.restore(spent, now_ms);
                 next.of_users.push((at, user, own));
             }
         }
         if budget.matches.end_user.is_none() {
             let settled = self.settled_since(at, cell.period_start_ms());
-            cell.restore(cell.spent + settled, now_ms);
+            cell.add_settled(settled, now_ms);
         }
         next.own.push(cell);
     }
@@ -377,11 +457,11 @@ impl State {
             let most = of_users
                 .map(|(_, cell)| cell)
                 .chain([budget])
-                .max_by_key(|&cell| self.cells[cell].spent)
+                .max_by_key(|&cell| self.cells[cell].all_spent())
                 .unwrap_or(budget);
             let (reached, spent) = (
                 self.cells[most].thresholds_reached(),
-                self.cells[most].spent,
+                self.cells[most].all_spent(),
             );
             if quiet {
                 self.cells[budget].take_as_alerted(reached);
@@ -397,12 +477,12 @@ impl State {
             let Some(held) = &self.in_flight[slot] else {
                 continue;
             };
-            let (account, amounts) = (held.account, held.amounts);
+            let (account, amounts, at_ms) = (held.account, held.amounts, held.at_ms);
             let end_user = held.end_user.clone();
             let user_cells = self.user_cells(account, end_user.as_ref(), now_ms);
             let own = user_cells.iter().map(|(_, cell)| cell);
             for &index in self.accounts[account].cells.iter().chain(own) {
-                self.cells[index].hold(amounts);
+                self.cells[index].hold(amounts, at_ms);
             }
             if let Some(held) = &mut self.in_flight[slot] {
                 held.user_cells = user_cells;
@@ -428,7 +508,9 @@ impl State {
         (0..self.families.len())
             .map(|at| {
                 let own = of_family(at).map(|(_, cell)| cell);
-                let most = own.chain([at]).max_by_key(|&cell| self.cells[cell].spent);
+                let most = own
+                    .chain([at])
+                    .max_by_key(|&cell| self.cells[cell].all_spent());
                 let mut view = self.cells[most.unwrap_or(at)].view(now_ms);
                 view.end_users = self.families[at].as_ref().map(Family::len);
                 view

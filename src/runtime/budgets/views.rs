@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::types::{AppId, BudgetId, KeyId, ModelId, PicoUsd, ProviderId, TeamId};
 
-use super::{BudgetMatch, OnExhausted, Period};
+use super::{BudgetMatch, LeaseView, OnExhausted, Period};
 
 /// Who pays for an attempt. `team`, `app` and `key` come from the key, never from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,9 @@ pub struct Exhausted {
     pub retry_after: Option<Duration>,
     /// True when it would fit but for the money that is reserved for attempts in flight.
     pub in_flight_blocks: bool,
+    /// True when the budget has it, but this replica does not hold enough: more was asked for and may
+    /// come within moments.
+    pub lease_short: bool,
 }
 
 impl std::fmt::Display for Exhausted {
@@ -128,8 +131,10 @@ pub struct BudgetView {
     pub limit: PicoUsd,
     /// What it has spent.
     pub spent: PicoUsd,
-    /// What is reserved for attempts in flight.
+    /// What is reserved for attempts in flight, in this process.
     pub reserved: PicoUsd,
+    /// Its lease, where replicas share it; `spent` is then what all have, as last heard.
+    pub lease: Option<LeaseView>,
     /// How long a period is.
     pub period: Period,
     /// When the period began, milliseconds since the Unix epoch; 0 for a total.

@@ -6,6 +6,7 @@
 //! only by an answer, and lowered before the store hears of it, so that the store's sum is never below
 //! what replicas may use.
 
+mod bell;
 mod demand;
 
 #[cfg(test)]
@@ -15,11 +16,15 @@ use std::sync::Arc;
 
 use crate::types::{Elsewhere, LeaseCall, LeaseReply, MAX_UNITS, OnDeath, Witness};
 
+pub use self::bell::Bell;
 pub use self::demand::Demand;
 
 /// How often a lease that is in use is spoken about although nothing has changed: well within the time
 /// that a store which has forgotten waits for everyone.
 const HEARTBEAT_MS: i64 = 500;
+/// The same for one of which something lies idle: another replica's requests may wait for it, and they
+/// wait for a few of these at most.
+const HOLDING_HEARTBEAT_MS: i64 = 100;
 /// The same for one that has not been used for a while.
 const IDLE_HEARTBEAT_MS: i64 = 5_000;
 /// When a lease counts as not used.
@@ -175,7 +180,8 @@ impl Lease {
     #[must_use]
     pub fn is_due(&self, counter: &Counter, wish: &Wish, now_ms: i64) -> bool {
         let (told, at_ms) = &self.told;
-        let asks = wish.need > self.ceiling
+        let asks = self.seq != self.acked
+            || wish.need > self.ceiling
             || wish.ceiling != self.ceiling
             || told != counter
             || self.is_recovering()
