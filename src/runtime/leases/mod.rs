@@ -189,6 +189,8 @@ impl Lease {
         let idle = now_ms - self.active_ms > IDLE_AFTER_MS;
         let heartbeat = if idle {
             IDLE_HEARTBEAT_MS
+        } else if self.ceiling > counter.committed {
+            HOLDING_HEARTBEAT_MS
         } else {
             HEARTBEAT_MS
         };

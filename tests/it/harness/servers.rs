@@ -105,16 +105,17 @@ pub fn directory_of(user: &str, name: &str) -> PathBuf {
     directory
 }
 
-/// Where Debian and others put Postgres' programs; the newest version.
+/// Where Debian keeps Postgres' programs (the newest version), or the first folder of `PATH` that has
+/// them all.
 fn postgres_programs() -> Option<PathBuf> {
-    let mut found: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    const NEEDED: [&str; 4] = ["initdb", "postgres", "psql", "pg_isready"];
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut versions: Vec<_> = versions.flatten().map(|it| it.path().join("bin")).collect();
-    versions.sort();
-    found.extend(versions.into_iter().rev());
+    let mut found: Vec<_> = versions.flatten().map(|it| it.path().join("bin")).collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.extend(std::env::split_paths(&std::env::var_os("PATH")?));
     found
         .into_iter()
-        .find(|programs| programs.join("initdb").exists() && programs.join("postgres").exists())
+        .find(|folder| NEEDED.iter().all(|program| folder.join(program).exists()))
 }
 
 /// A Postgres server with a superuser `tollgate` and the password [`Postgres::PASSWORD`].
@@ -221,7 +222,7 @@ impl Postgres {
                 return false;
             }
             let ready = self.client("pg_isready").arg("-q").status();
-            if ready.is_ok_and(|status| status.success()) {
+            if ready.expect("pg_isready runs").success() {
                 self.running = Some(watched);
                 return true;
             }
