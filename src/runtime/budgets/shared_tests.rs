@@ -36,6 +36,7 @@ fn params(limit: i128, period: Period) -> BudgetParams {
         overrun: None,
         period,
         timezone: jiff::tz::TimeZone::UTC,
+        paced: true,
         reserve_per_day: None,
         on_exhausted: OnExhausted::Block,
         alert_at: vec![],
