@@ -20,7 +20,9 @@ async fn an_error_event_in_mid_stream_is_forwarded_and_ends_it() {
         let (reply, record) = play(steps, true).await;
         assert_eq!(reply.text(), whole, "after {after:?}");
         assert_eq!(record.outcome, Outcome::StreamBroken);
-        assert_eq!(tokens_of(&record).2, UsageSource::Estimated);
+        // A provider that fails and reports no usage bills nothing.
+        assert_eq!(tokens_of(&record).2, UsageSource::None);
+        assert_eq!(record.cost.pico(), 0);
     }
 }
 
