@@ -31,7 +31,7 @@ use crate::runtime::lengths::Lengths;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError, Notebook};
+use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
 
@@ -46,6 +46,18 @@ pub enum StartError {
     /// The metrics clash.
     #[error("the metrics cannot be defined: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// True when starting again will not help before somebody changes the configuration or what it
+    /// names.
+    #[must_use]
+    pub const fn is_bad_input(&self) -> bool {
+        matches!(
+            self,
+            Self::Ledger(LedgerError::Refused { .. } | LedgerError::JournalInUse { .. })
+        )
+    }
 }
 
 /// What a gateway is made of, beside its configuration.
@@ -63,13 +75,22 @@ pub struct Options {
 /// When the ledger cannot be opened.
 pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, StartError> {
     let metrics = Metrics::new()?;
+    let knobs = LedgerOptions {
+        slots: snapshot.state.ledger_buffer_records,
+        ..LedgerOptions::default()
+    };
     let ledger = match &snapshot.state.ledger {
-        LedgerLocation::Memory => Ledger::memory(),
-        LedgerLocation::Sqlite(path) => Ledger::sqlite(path)?,
+        LedgerLocation::Memory => Ledger::memory_with(knobs),
+        LedgerLocation::Sqlite(path) => Ledger::sqlite_with(path, knobs)?,
+        LedgerLocation::Postgres { url, journal } => Ledger::postgres(url, journal, knobs)?,
     };
     let ledger = Arc::new(ledger);
     let notebook = match &snapshot.state.ledger {
         LedgerLocation::Sqlite(path) => Notebook::sqlite(path)?,
+        // A replica's own, beside its journal.
+        LedgerLocation::Postgres { journal, .. } => {
+            Notebook::sqlite(&journal.with_extension("notes.db"))?
+        }
         LedgerLocation::Memory => Notebook::memory(),
     };
     let budgets = Arc::new(Budgets::new(options.clock.clone()));

@@ -88,7 +88,15 @@ impl Admin {
 
     fn readiness(&self) -> Response<Full<Bytes>> {
         if self.gateway.is_ready() {
-            return text(StatusCode::OK, "ready\n");
+            let ledger = &self.gateway.ledger;
+            if ledger.trouble().is_none() {
+                return text(StatusCode::OK, "ready\n");
+            }
+            let waiting = ledger.lag();
+            let ready = format!(
+                "ready, but the ledger's database takes nothing: {waiting} records wait in the journal\n"
+            );
+            return text(StatusCode::OK, &ready);
         }
         let why = if self.gateway.stop.is_cancelled() {
             "draining\n"

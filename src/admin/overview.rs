@@ -27,8 +27,22 @@ const FIRST_TOKEN: u64 = 1;
 pub fn overview(gw: &Gateway) -> Result<Value, LedgerError> {
     let active = gw.active.load_full();
     let today = TimeRange::since(midnight_utc_ms(gw.clock.unix_ms()));
-    let by_team = gw.ledger.spend_by(SpendBy::Team, today)?;
-    let by_model = gw.ledger.spend_by(SpendBy::Model, today)?;
+    // A server that is away takes the sums along, but not breakers and budgets, for which one looks
+    // here just then.
+    let mut trouble = gw.ledger.trouble().map(|trouble| trouble.to_string());
+    let mut unless_away = |rows: Result<Vec<SpendRow>, LedgerError>| match rows {
+        Err(error @ LedgerError::Unreachable { .. }) => {
+            trouble = Some(error.to_string());
+            Ok(Vec::new())
+        }
+        rows => rows,
+    };
+    let by_team = unless_away(gw.ledger.spend_by(SpendBy::Team, today))?;
+    let by_model = unless_away(gw.ledger.spend_by(SpendBy::Model, today))?;
+    let recent = match gw.ledger.recent(RECENT) {
+        Err(LedgerError::Unreachable { .. }) => Vec::new(),
+        recent => recent?,
+    };
     let reload = gw.last_reload.lock().clone();
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -42,7 +56,7 @@ pub fn overview(gw: &Gateway) -> Result<Value, LedgerError> {
             "last_reload_errors": reload.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
         "in_flight": gw.metrics.in_flight().get(),
-        "ledger": {"lag_records": gw.ledger.lag(), "healthy": gw.ledger.is_healthy()},
+        "ledger": {"lag_records": gw.ledger.lag(), "healthy": gw.ledger.is_healthy(), "trouble": trouble},
         "today": totals(&by_team),
         "saved_since_start_usd": saved_since_start(gw),
         "by_team": by_team.iter().map(spend_value).collect::<Vec<_>>(),
@@ -51,7 +65,7 @@ pub fn overview(gw: &Gateway) -> Result<Value, LedgerError> {
         "models": models(gw, &active),
         "matrix": matrix(gw, &active.snapshot),
         "events": gw.events.recent().iter().map(event_value).collect::<Vec<_>>(),
-        "recent": gw.ledger.recent(RECENT)?.iter().map(recent_value).collect::<Vec<_>>(),
+        "recent": recent.iter().map(recent_value).collect::<Vec<_>>(),
     }))
 }
 

@@ -19,8 +19,10 @@ use crate::config::snapshot::LedgerLocation;
 use crate::config::suggest;
 use crate::config::{Severity, load_file};
 use crate::stores::{
-    Dimension, LedgerError, LedgerFile, ReportQuery, ReportReads, UnknownDimension,
+    Dimension, LedgerError, LedgerSource, ReportQuery, ReportReads, UnknownDimension,
 };
+
+use crate::types::PostgresUrl;
 
 use self::period::BadPeriod;
 
@@ -35,7 +37,7 @@ pub struct Args {
     /// The configuration that names the ledger [default: routes.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The ledger's file; no configuration is read
+    /// The ledger's file, or `postgres://user:password@host/database`; no configuration is read
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     pub ledger: Option<PathBuf>,
     /// First day or instant, included: 2026-11-01 (UTC) or 2026-11-01T08:00:00+01:00 [default: the
@@ -104,7 +106,11 @@ impl ReportError {
             Self::Period(_)
             | Self::Dimension(_)
             | Self::Config(_)
-            | Self::Ledger(LedgerError::Missing { .. } | LedgerError::NotALedger { .. }) => 2,
+            | Self::Ledger(
+                LedgerError::Missing { .. }
+                | LedgerError::NotALedger { .. }
+                | LedgerError::Refused { .. },
+            ) => 2,
             Self::Ledger(_) | Self::Output(_) => 1,
         }
     }
@@ -117,8 +123,8 @@ impl ReportError {
 pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<(), ReportError> {
     let range = period::range(args.from.as_deref(), args.to.as_deref(), view.now_ms)?;
     let by = dimensions(&args.by)?;
-    let path = ledger_path(args, view.now_ms)?;
-    let ledger = LedgerFile::open(&path)?;
+    let source = ledger_source(args, view.now_ms)?;
+    let ledger = source.open()?;
     if args.format == Format::Focus {
         focus::write(&ledger.focus(range)?, out)?;
         return Ok(());
@@ -128,7 +134,7 @@ pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<(), ReportErr
     match args.format {
         Format::Csv => export::csv(&query.by, &report, out)?,
         Format::Json => export::json(&query.by, &report, out)?,
-        _ if report.rows.is_empty() => nothing(&path, &ledger, &query, out)?,
+        _ if report.rows.is_empty() => nothing(&source, &*ledger, &query, out)?,
         _ => table::write(&query, &report, view.colour, out)?,
     }
     Ok(())
@@ -136,13 +142,13 @@ pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<(), ReportErr
 
 /// Says that the period is empty, and which would not be.
 fn nothing(
-    path: &Path,
-    ledger: &LedgerFile,
+    source: &LedgerSource,
+    ledger: &dyn ReportReads,
     query: &ReportQuery,
     out: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let (path, asked) = (path.display(), period::describe(query.range));
-    write!(out, "{path} has nothing from {asked}. ")?;
+    let asked = period::describe(query.range);
+    write!(out, "{source} has nothing from {asked}. ")?;
     match ledger.span()? {
         Some((first, last)) => {
             let (first, last) = (period::day(first), period::day(last));
@@ -182,15 +188,15 @@ fn unknown_dimension(unknown: UnknownDimension) -> ReportError {
     ))
 }
 
-/// The ledger's file: as given, else as the configuration says.
-fn ledger_path(args: &Args, now_ms: i64) -> Result<PathBuf, ReportError> {
-    if let Some(path) = &args.ledger {
-        return Ok(path.clone());
+/// Where the ledger is: as given, else as the configuration says.
+fn ledger_source(args: &Args, now_ms: i64) -> Result<LedgerSource, ReportError> {
+    if let Some(ledger) = &args.ledger {
+        return named_source(ledger);
     }
     let config = match &args.config {
         Some(config) => config,
         None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
-        None => return Ok(DEFAULT_LEDGER.into()),
+        None => return Ok(LedgerSource::Sqlite(DEFAULT_LEDGER.into())),
     };
     let snapshot =
         load_file(config, &|name| std::env::var(name).ok(), now_ms).map_err(|found| {
@@ -202,10 +208,26 @@ fn ledger_path(args: &Args, now_ms: i64) -> Result<PathBuf, ReportError> {
             ReportError::Config(lines.join("\n"))
         })?;
     match snapshot.state.ledger {
-        LedgerLocation::Sqlite(path) => Ok(path),
+        LedgerLocation::Sqlite(path) => Ok(LedgerSource::Sqlite(path)),
+        LedgerLocation::Postgres { url, journal } => Ok(LedgerSource::Postgres { url, journal }),
         LedgerLocation::Memory => Err(ReportError::Config(format!(
             "{}: state.store is `memory`, which ends with the process; a report needs `sqlite:PATH`",
             config.display()
         ))),
     }
+}
+
+/// A ledger that was named on the command line. Of a database only what it has itself: whose
+/// journal might lie here, only a configuration says.
+fn named_source(ledger: &Path) -> Result<LedgerSource, ReportError> {
+    let text = ledger.to_string_lossy();
+    if !PostgresUrl::is_meant_by(&text) {
+        return Ok(LedgerSource::Sqlite(ledger.to_owned()));
+    }
+    let url = PostgresUrl::parse(&text)
+        .map_err(|error| ReportError::Config(format!("--ledger: {error}")))?;
+    Ok(LedgerSource::Postgres {
+        url: Box::new(url),
+        journal: PathBuf::new(),
+    })
 }

@@ -142,8 +142,14 @@ async fn serve(
         clock: Clock::system(),
         seed,
     };
-    let gw =
-        bootstrap::gateway(snapshot, options).map_err(|error| (error.to_string(), EXIT_FAILED))?;
+    let gw = bootstrap::gateway(snapshot, options).map_err(|error| {
+        let code = if error.is_bad_input() {
+            EXIT_BAD_INPUT
+        } else {
+            EXIT_FAILED
+        };
+        (error.to_string(), code)
+    })?;
     announce(&gw, &source, addresses);
     let running = Running::start(gw, data, admin, Some(source))
         .map_err(|message| (message, EXIT_BAD_INPUT))?;

@@ -46,7 +46,8 @@ impl<'a> Findings<'a> {
                 for entry in entries {
                     match &entry.value.value {
                         Value::Scalar(scalar)
-                            if names_a_secret(&entry.key) && !is_reference(&scalar.text) =>
+                            if (names_a_secret(&entry.key) && !is_reference(&scalar.text))
+                                || holds_password(&scalar.text) =>
                         {
                             self.secrets.push(entry.value.bytes.clone());
                         }
@@ -163,6 +164,22 @@ pub fn is_reference(text: &str) -> bool {
     text.starts_with("${") || text.starts_with("file:")
 }
 
+/// Where in a text an address has a password: `scheme://user:HERE@host`.
+pub fn password_in(text: &str) -> Option<Range<usize>> {
+    let login = text.find("://")? + "://".len();
+    let end = text[login..]
+        .find([' ', '"', '\'', '?'])
+        .map_or(text.len(), |length| login + length);
+    let at = login + text[login..end].rfind('@')?;
+    let colon = login + text[login..at].find(':')?;
+    (colon + 1 < at).then_some(colon + 1..at)
+}
+
+/// True for an address with a password that is no reference.
+fn holds_password(text: &str) -> bool {
+    password_in(text).is_some_and(|password| !text[password].starts_with("${"))
+}
+
 /// The commonest keys of a large file.
 const NEVER_SECRET: [&str; 6] = ["sha256", "allow", "price", "input", "output", "provider"];
 
@@ -211,6 +228,9 @@ fn secrets_in_line(line: &str) -> Vec<Range<usize>> {
             found.push(start..end);
         }
     }
+    if holds_password(line) {
+        found.extend(password_in(line));
+    }
     for prefix in ["sk-", "tg-", "xai-", "AIza"] {
         for (start, _) in line.match_indices(prefix) {
             let rest = &line[start..];
@@ -244,6 +264,11 @@ mod tests {
         check("api_key: \"${KEY}\"", "api_key: \"${KEY}\"");
         check("  x-api-key: abc", "  x-api-key: ***");
         check("admin_token: file:/run/t", "admin_token: file:/run/t");
+        check("ledger: postgres://u:pw@h/d", "ledger: postgres://u:**@h/d");
+        check(
+            "ledger: \"postgres://u:${PW}@h/d\"",
+            "ledger: \"postgres://u:${PW}@h/d\"",
+        );
         check("max_output_tokens: 5", "max_output_tokens: 5");
         check("auth_header: api-key", "auth_header: api-key");
         check(

@@ -15,7 +15,7 @@ use crate::runtime::{
 };
 use crate::types::{
     AllowList, AppId, ConfigVersion, DeploymentId, EventKind, KeyId, LevelName, ModelId, Needs,
-    PriceList, ProviderId, TaskName, TeamId, Tier,
+    PostgresUrl, PriceList, ProviderId, TaskName, TeamId, Tier,
 };
 use crate::wire::DialectId;
 
@@ -122,6 +122,8 @@ pub struct TlsParams {
 pub struct StateParams {
     /// Where the ledger is kept.
     pub ledger: LedgerLocation,
+    /// Most requests in flight plus records that are not stored yet.
+    pub ledger_buffer_records: usize,
 }
 
 /// Where the ledger is kept.
@@ -131,6 +133,13 @@ pub enum LedgerLocation {
     Memory,
     /// A SQLite file.
     Sqlite(PathBuf),
+    /// A Postgres database that several replicas share.
+    Postgres {
+        /// Where it is and how to get in.
+        url: Box<PostgresUrl>,
+        /// The directory of this replica's journal.
+        journal: PathBuf,
+    },
 }
 
 /// `auth`

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sample::{NOON_MS, as_json, attempt, bare_record, record};
+use super::servers::Postgres;
 use super::{Feedback, FeedbackOutcome, Ledger, LedgerOptions, SpendBy, SpendFilter, TimeRange};
-use crate::types::{Outcome, PicoUsd, RequestId, RequestRecord, Tokens};
+use crate::types::{Outcome, PicoUsd, PostgresUrl, RequestId, RequestRecord, Tokens};
 
 const ALWAYS: TimeRange = TimeRange {
     from_ms: i64::MIN,
@@ -18,6 +19,7 @@ fn options(slots: usize) -> LedgerOptions {
         slots,
         batch_records: 4,
         batch_delay: Duration::from_millis(1),
+        ..LedgerOptions::default()
     }
 }
 
@@ -27,6 +29,16 @@ async fn check<F: Future<Output = ()>>(slots: usize, promise: impl Fn(Ledger) ->
     let directory = tempfile::tempdir().expect("a directory");
     let ledger = sqlite(&directory.path().join("ledger.db"), slots);
     promise(ledger).await;
+    if let Some(server) = Postgres::shared() {
+        let ledger = postgres(server, &directory.path().join("journal"), slots);
+        promise(ledger).await;
+    }
+}
+
+fn postgres(server: &Postgres, journal: &Path, slots: usize) -> Ledger {
+    let url = PostgresUrl::parse(&server.database()).expect("an address");
+    let ledger = Ledger::postgres_with(&url, journal, options(slots), Duration::ZERO);
+    ledger.expect("a ledger")
 }
 
 fn sqlite(path: &Path, slots: usize) -> Ledger {

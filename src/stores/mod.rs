@@ -7,9 +7,11 @@ mod journal;
 mod ledger;
 mod memory;
 mod notebook;
+mod postgres;
 mod redis;
 mod report;
 mod shared;
+mod source;
 mod sqlite;
 mod usage;
 
@@ -17,6 +19,10 @@ mod usage;
 mod contract;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+#[path = "../../tests/it/harness/servers.rs"]
+#[allow(dead_code, reason = "shared with the integration tests")]
+mod servers;
 
 pub use ledger::{Ledger, LedgerFull, LedgerOptions, Slot};
 pub use notebook::{Note, Notebook};
@@ -26,6 +32,7 @@ pub use report::{
     ReportRow, Sums, UnknownDimension,
 };
 pub use shared::{LEASE_TTL_MS, RECOVERY_MS, SharedError, SharedMemory, SharedStore};
+pub use source::LedgerSource;
 pub use sqlite::LedgerFile;
 pub use usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,

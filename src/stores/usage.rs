@@ -59,7 +59,7 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
-    /// The file was written by a later version.
+    /// The ledger was written by a later version.
     #[error(
         "{}: written by a newer tollgate (schema {found}, this one knows up to {supported}); run that \
          version, or put back the copy that it left beside the file when it first opened it",
@@ -107,6 +107,41 @@ pub enum LedgerError {
         path: PathBuf,
         /// What was being done.
         doing: &'static str,
+    },
+    /// Another `serve` has the journal.
+    #[error(
+        "{}: another tollgate process is using this journal; give each replica on a machine its own `state.journal`",
+        path.display()
+    )]
+    JournalInUse {
+        /// The journal's directory.
+        path: PathBuf,
+    },
+    /// The ledger's server does not answer, or not now. Passes by itself or when somebody starts it.
+    #[error("{place}: not reachable: {why}")]
+    Unreachable {
+        /// The server's address, without the password.
+        place: String,
+        /// What was tried and what came back.
+        why: String,
+    },
+    /// The ledger's server refuses us: password, rights, database, certificate. Waiting does not help.
+    #[error("{place}: refused: {why}")]
+    Refused {
+        /// The server's address, without the password.
+        place: String,
+        /// The server's words, and what to do.
+        why: String,
+    },
+    /// The ledger's server refused something else.
+    #[error("{place}: cannot {doing}: {why}")]
+    Server {
+        /// The server's address, without the password.
+        place: String,
+        /// What was being done.
+        doing: &'static str,
+        /// The server's words.
+        why: String,
     },
     /// SQLite refused something else.
     #[error("{}: cannot {doing}: {source}", path.display())]

@@ -129,6 +129,7 @@ fn rooms_import_only_what_they_may() {
 fn drivers_are_named_only_in_their_rooms() {
     let homes: &[(&str, &[&str])] = &[
         ("rusqlite", &["stores"]),
+        ("tokio_postgres", &["stores"]),
         ("reqwest", &["notify"]),
         ("redis", &["stores"]),
         ("hyper::server", &["server", "ingress", "admin"]),

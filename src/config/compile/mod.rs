@@ -15,6 +15,7 @@ mod resilience;
 mod secret;
 mod selection;
 mod server;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +202,7 @@ pub fn compile(
     };
     let cx = &mut context;
     let server = server::compile_server(cx, &file.server, &file.auth);
-    let state = server::compile_state(cx, &file.state);
+    let state = state::compile_state(cx, &file.state, &file.server);
     let auth = server::compile_auth(cx, &file.auth, file.keys.len());
     let providers = providers::compile(cx, &file.providers);
     let models = models::compile(cx, &file.models, &providers);

@@ -1,15 +1,25 @@
 //! Secrets: `${VARIABLE}` and `file:/path`, only where a secret belongs, never shown.
 
-use secrecy::SecretString;
+use std::fmt::Write as _;
+
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Context, at};
 use crate::config::diagnostic::Severity;
-use crate::config::findings::Findings;
+use crate::config::findings::{self, Findings};
 use crate::config::schema::SecretText;
 use crate::config::tree::{Node, Step, Value, render_path};
 
 /// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 5] = ["api_key", "admin_token", "fingerprint_key", "secret", "url"];
+const SECRET_KEYS: [&str; 7] = [
+    "api_key",
+    "admin_token",
+    "fingerprint_key",
+    "secret",
+    "url",
+    "store",
+    "ledger",
+];
 
 /// What became of a secret.
 pub enum Resolved {
@@ -84,6 +94,74 @@ pub fn resolve(
         return Resolved::Wrong;
     }
     Resolved::Ready(SecretString::from(value.to_owned()))
+}
+
+/// The address of a server that may hold a password: as a whole a reference like any secret, or an
+/// address in which `${VARIABLE}` stands for text that is percent-encoded when it is put in.
+pub fn address(cx: &mut Context<'_, '_>, at: &[Step<'_>], text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_whole = text.starts_with("file:")
+        || text
+            .strip_prefix("${")
+            .and_then(|rest| rest.strip_suffix('}'))
+            .is_some_and(is_variable);
+    if is_whole {
+        let secret = SecretText(text.to_owned());
+        return match resolve(cx, at, &secret, "there is no store without it") {
+            Resolved::Ready(address) => Some(address.expose_secret().to_owned()),
+            Resolved::Missing => {
+                cx.error(at, "the store's address is missing");
+                None
+            }
+            Resolved::Wrong => None,
+        };
+    }
+    if findings::password_in(text).is_some_and(|password| !text[password].contains("${")) {
+        cx.warn(
+            at,
+            "a password in plain text; this file is meant to be shared",
+            "write `${VARIABLE}` in its place, or for the whole address",
+        );
+    }
+    let mut address = String::new();
+    let mut rest = text;
+    while let Some((before, reference)) = rest.split_once("${") {
+        let Some((variable, after)) = reference
+            .split_once('}')
+            .filter(|(name, _)| is_variable(name))
+        else {
+            cx.error(
+                at,
+                "a reference is written as `${VARIABLE}`: letters, digits and `_`",
+            );
+            return None;
+        };
+        let Some(value) = (cx.env)(variable).filter(|value| !value.trim().is_empty()) else {
+            cx.error_hint(
+                at,
+                format!("the variable `{variable}` is not set: there is no store without it"),
+                format!("set it: export {variable}=…"),
+            );
+            return None;
+        };
+        address.push_str(before);
+        percent_encode(value.trim(), &mut address);
+        rest = after;
+    }
+    address.push_str(rest);
+    Some(address)
+}
+
+/// Encodes all but the unreserved characters of RFC 3986 §2.3.
+fn percent_encode(text: &str, into: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(into, "%{byte:02X}");
+        }
+    }
 }
 
 fn is_variable(name: &str) -> bool {

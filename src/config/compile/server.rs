@@ -1,11 +1,11 @@
-//! `server`, `state` and `auth`.
+//! `server` and `auth`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Context, at, milliseconds, seconds, secret};
-use crate::config::schema::{AuthConfig, AuthMode, ServerConfig, StateConfig};
-use crate::config::snapshot::{AuthParams, LedgerLocation, ServerParams, StateParams, TlsParams};
+use crate::config::schema::{AuthConfig, AuthMode, ServerConfig};
+use crate::config::snapshot::{AuthParams, ServerParams, TlsParams};
 use crate::config::tree::Step;
 
 pub fn compile_server(
@@ -70,36 +70,6 @@ fn address(cx: &mut Context<'_, '_>, at: &[Step<'_>], text: &str) -> Option<bool
             let message = format!("`{text}` is no `host:port`");
             cx.error_hint(at, message, "write it as 127.0.0.1:8080 or \"[::1]:8080\"");
             None
-        }
-    }
-}
-
-pub fn compile_state(cx: &mut Context<'_, '_>, state: &StateConfig) -> StateParams {
-    let store = location(cx, at!["state", "store"], &state.store);
-    let ledger = match &state.ledger {
-        Some(ledger) => location(cx, at!["state", "ledger"], ledger),
-        None => store,
-    };
-    StateParams { ledger }
-}
-
-fn location(cx: &mut Context<'_, '_>, at: &[Step<'_>], text: &str) -> LedgerLocation {
-    match text.split_once(':') {
-        None if text == "memory" => LedgerLocation::Memory,
-        Some(("sqlite", file)) if !file.is_empty() => LedgerLocation::Sqlite(PathBuf::from(file)),
-        Some(("redis" | "rediss" | "postgres" | "postgresql", _)) => {
-            let scheme = text.split(':').next().unwrap_or_default();
-            cx.error_hint(
-                at,
-                format!("this build has no {scheme} store; state is kept by one process"),
-                "use \"sqlite:tollgate.db\"",
-            );
-            LedgerLocation::Memory
-        }
-        _ => {
-            let message = format!("unknown store `{text}`; it is `sqlite:PATH` or `memory`");
-            cx.error(at, message);
-            LedgerLocation::Memory
         }
     }
 }

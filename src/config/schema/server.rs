@@ -81,8 +81,18 @@ pub struct TlsConfig {
 pub struct StateConfig {
     /// `sqlite:PATH` (a file beside the process) or `memory` (nothing survives; for tests and try-outs).
     pub store: String,
-    /// Where the ledger alone is kept, when not in `store`: `sqlite:PATH` or `memory`.
-    pub ledger: Option<String>,
+    /// Where the ledger alone is kept, when not in `store`: `postgres://user:${PASSWORD}@host/database`
+    /// (for several replicas), `sqlite:PATH` or `memory`. The address may be `${VARIABLE}` or
+    /// `file:/path` as a whole; `?sslmode=verify-full` protects it (docs/ledger.md).
+    pub ledger: Option<SecretText>,
+    /// Directory of this process's journal before a Postgres ledger, on a local disk; each replica on a
+    /// machine needs its own. A SQLite ledger has its journal beside the file.
+    pub journal: String,
+    /// Most requests in flight plus records that the ledger's database has not taken yet; beyond it
+    /// requests are refused with 503 `overloaded` rather than served without a bill. Each waiting record
+    /// takes some two KiB of memory and of the journal's disk.
+    #[schemars(range(min = 16, max = 10_000_000))]
+    pub ledger_buffer_records: u64,
 }
 
 impl Default for StateConfig {
@@ -91,6 +101,9 @@ impl Default for StateConfig {
             // Budgets must survive a restart without any set-up.
             store: "sqlite:tollgate.db".to_owned(),
             ledger: None,
+            journal: "tollgate.journal".to_owned(),
+            // 64 MiB at most; five minutes of a hundred requests per second.
+            ledger_buffer_records: 32_768,
         }
     }
 }

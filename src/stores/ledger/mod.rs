@@ -24,13 +24,14 @@ use parking_lot::Mutex;
 use self::queue::{OpenId, Queue};
 use super::journal::Journal;
 use super::memory::MemoryStore;
+use super::postgres::{PostgresStore, START_PATIENCE};
 use super::report::ReportReads;
 use super::sqlite::SqliteStore;
 use super::usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
     TimeRange, UsageReads, UsageSink,
 };
-use crate::types::{PicoUsd, RequestId, RequestRecord};
+use crate::types::{PicoUsd, PostgresUrl, RequestId, RequestRecord};
 
 /// Every slot is in use: requests in flight and records that wait for the store. Answer with
 /// `overloaded`.
@@ -56,6 +57,10 @@ pub struct LedgerOptions {
     /// How long the first record of a batch waits for company; also most of what a power cut can
     /// take.
     pub batch_delay: Duration,
+    /// Whether a store that refuses leaves the ledger healthy while at least a quarter of the slots is
+    /// free. So for a server that replicas share: if all of them left the balancer as soon as it goes
+    /// away, an outage that nobody needs to notice would be everybody's.
+    pub rides_out: bool,
 }
 
 impl Default for LedgerOptions {
@@ -64,6 +69,7 @@ impl Default for LedgerOptions {
             slots: 32_768,
             batch_records: 256,
             batch_delay: Duration::from_millis(25),
+            rides_out: false,
         }
     }
 }
@@ -125,6 +131,40 @@ impl Ledger {
         Self::start(options, Some(journal), Box::new(sink), Arc::new(store))
     }
 
+    /// Opens the ledger in a Postgres database, with the journal of this replica in `journal`; sets
+    /// the database up when it is empty, and stores what an earlier process left in the journal. Waits
+    /// up to 30 seconds for a server that is not there yet. Blocks; for the start of the process.
+    ///
+    /// # Errors
+    /// When another process has the journal, the server refuses or stays away, or the ledger is
+    /// from a newer version.
+    pub fn postgres(
+        url: &PostgresUrl,
+        journal: &Path,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        Self::postgres_with(url, journal, options, START_PATIENCE)
+    }
+
+    /// Like [`Ledger::postgres`] with its own patience.
+    ///
+    /// # Errors
+    /// As [`Ledger::postgres`].
+    pub fn postgres_with(
+        url: &PostgresUrl,
+        journal: &Path,
+        options: LedgerOptions,
+        patience: Duration,
+    ) -> Result<Self, LedgerError> {
+        let options = LedgerOptions {
+            rides_out: true,
+            ..options
+        };
+        let (sink, store, journal) =
+            PostgresStore::open(url, journal, options.batch_records, patience)?;
+        Self::start(options, Some(journal), Box::new(sink), Arc::new(store))
+    }
+
     fn start(
         options: LedgerOptions,
         journal: Option<Journal>,
@@ -166,11 +206,18 @@ impl Ledger {
         self.front.queue.lag()
     }
 
-    /// False while the store refuses records or one of them could not be written to the journal
-    /// (so that it would not survive the process). For readiness.
+    /// False while the store refuses records (a shared server: and most slots are used up) or one of
+    /// them could not be written to the journal (so that it would not survive the process). For
+    /// readiness.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.front.queue.is_healthy()
+    }
+
+    /// What the store said when it refused the last batch; none while it takes them.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.front.queue.trouble()
     }
 
     /// Waits until everything that was committed before the call is in the store.

@@ -166,8 +166,17 @@ impl Queue {
     }
 
     pub fn is_healthy(&self) -> bool {
-        !self.store_refuses.load(Ordering::Acquire)
+        let LedgerOptions {
+            slots, rides_out, ..
+        } = self.options;
+        let has_room = rides_out && self.occupied.load(Ordering::Acquire) <= slots / 4 * 3;
+        (has_room || !self.store_refuses.load(Ordering::Acquire))
             && self.unjournalled.load(Ordering::Acquire) == 0
+    }
+
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        let refuses = self.store_refuses.load(Ordering::Acquire);
+        refuses.then(|| Arc::clone(&self.progress.borrow().why))
     }
 
     pub fn find(&self, id: &RequestId) -> Option<Arc<RequestRecord>> {
@@ -361,9 +370,12 @@ impl Queue {
                 journal.stored(segment);
             }
         }
+        let waiting = pending.len();
         let free = journal.as_mut().map(Journal::take_free);
         self.unjournalled.fetch_sub(unjournalled, Ordering::AcqRel);
-        self.store_refuses.store(false, Ordering::Release);
+        if self.store_refuses.swap(false, Ordering::AcqRel) {
+            tracing::info!(waiting, "the ledger's store takes records again");
+        }
         self.lag.fetch_sub(count as u64, Ordering::AcqRel);
         self.release(count);
         self.progress

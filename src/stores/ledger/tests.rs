@@ -21,6 +21,7 @@ fn options() -> LedgerOptions {
         slots: 4,
         batch_records: 2,
         batch_delay: Duration::from_millis(1),
+        ..LedgerOptions::default()
     }
 }
 

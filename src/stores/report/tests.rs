@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use super::{Dimension, ReportQuery, ReportReads};
 use crate::stores::sample::{NOON_MS, attempt, bare_record, record};
-use crate::stores::{Feedback, Ledger, LedgerOptions, TimeRange};
-use crate::types::{CacheOutcome, Outcome, PicoUsd, RequestRecord, Tokens, UsageSource};
+use crate::stores::servers::Postgres;
+use crate::stores::{Feedback, Ledger, LedgerOptions, LedgerSource, TimeRange};
+use crate::types::{
+    CacheOutcome, Outcome, PicoUsd, PostgresUrl, RequestRecord, Tokens, UsageSource,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -159,6 +162,53 @@ fn every_back_end_answers_like_plain_rust() {
         .expect("stored");
     let view = file.reports().expect("a view");
     check_alike(&*view, &*plain, "stored");
+}
+
+#[test]
+fn postgres_answers_like_plain_rust() {
+    let Some(server) = Postgres::shared() else {
+        return;
+    };
+    let records = records();
+    let memory = Ledger::memory();
+    fill(&memory, &records);
+    let plain = memory.reports().expect("a view");
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = PostgresUrl::parse(&server.database()).expect("an address");
+    let journal = directory.path().join("journal");
+    let open = |journal| {
+        let options = LedgerOptions {
+            batch_delay: Duration::from_hours(1),
+            ..LedgerOptions::default()
+        };
+        Ledger::postgres_with(&url, journal, options, Duration::ZERO).expect("a ledger")
+    };
+    let ledger = open(&journal);
+    check_alike(
+        &*ledger.reports().expect("a view"),
+        &*Ledger::memory().reports().expect("a view"),
+        "empty",
+    );
+    fill(&ledger, &records[..70]);
+    ledger
+        .flush_blocking(Duration::from_secs(10))
+        .expect("stored");
+    fill(&ledger, &records[70..]);
+    let view = ledger.reports().expect("a view");
+    check_alike(&*view, &*plain, "stored and journalled");
+    ledger
+        .flush_blocking(Duration::from_secs(10))
+        .expect("stored");
+    check_alike(&*view, &*plain, "the moment at which it was opened");
+    let elsewhere = LedgerSource::Postgres {
+        url: Box::new(url.clone()),
+        journal: directory.path().join("none"),
+    };
+    check_alike(
+        &*elsewhere.open().expect("a view"),
+        &*plain,
+        "from elsewhere",
+    );
 }
 
 #[test]

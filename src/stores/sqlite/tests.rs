@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::LedgerFile;
+use super::file::LedgerFile;
 use crate::stores::journal::frame;
 use crate::stores::sample::{NOON_MS, record};
 use crate::stores::{
