@@ -294,7 +294,8 @@ fn run_report(args: &report::Args, colour: bool, out: &mut dyn Write) -> u8 {
         colour,
     };
     match report::run(args, view, out) {
-        Ok(()) => EXIT_OK,
+        Ok(true) => EXIT_OK,
+        Ok(false) => EXIT_FAILED,
         Err(report::ReportError::Output(error)) => exit_code(&Err(error)),
         Err(error) => complain(&error.to_string(), error.exit_code()),
     }

@@ -6,7 +6,10 @@
 
 mod export;
 mod focus;
+pub(crate) mod insights;
 mod period;
+mod reconcile;
+mod statement;
 mod table;
 
 #[cfg(test)]
@@ -16,15 +19,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::config::snapshot::LedgerLocation;
-use crate::config::suggest;
-use crate::config::{Severity, load_file};
+use crate::config::{Severity, Snapshot, load_file, suggest};
 use crate::stores::{
-    Dimension, LedgerError, LedgerSource, ReportQuery, ReportReads, UnknownDimension,
+    Dimension, LedgerError, LedgerSource, ReportQuery, ReportReads, TimeRange, UnknownDimension,
 };
-
-use crate::types::PostgresUrl;
+use crate::types::{Currency, PostgresUrl};
 
 use self::period::BadPeriod;
+use self::statement::Statement;
 
 /// Read when neither a configuration nor a ledger is named.
 const DEFAULT_CONFIG: &str = "routes.yaml";
@@ -34,11 +36,11 @@ const DEFAULT_LEDGER: &str = "tollgate.db";
 /// The arguments of `tollgate report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration that names the ledger [default: routes.yaml]
+    /// The configuration that names the ledger and the currency [default: routes.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The ledger's file, or `postgres://user:password@host/database`; no configuration is read
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    /// The ledger's file, or `postgres://user:password@host/database`, instead of the configuration's
+    #[arg(long, value_name = "PATH")]
     pub ledger: Option<PathBuf>,
     /// First day or instant, included: 2026-11-01 (UTC) or 2026-11-01T08:00:00+01:00 [default: the
     /// first of this month]
@@ -47,13 +49,42 @@ pub struct Args {
     /// First day or instant that is no longer included [default: the first of next month]
     #[arg(long, value_name = "D")]
     pub to: Option<String>,
-    /// What to group by, comma-separated: team, app, model, task, level, provider, key, user, day,
-    /// month, outcome, cache, endpoint, reason; `total` for one line. Not for `focus`
+    /// A period by its name, UTC: today, yesterday, week, last-week, month, last-month, year,
+    /// last-year, 2026, 2026-11, 2026-11-01
+    #[arg(long, value_name = "PERIOD", conflicts_with_all = ["from", "to"])]
+    pub period: Option<String>,
+    /// What to group by, comma-separated: team, app, key, user, model, `response_model`, provider, task,
+    /// level, endpoint, outcome, cache, reason, hour, day, month, tag:NAME; `total` for one line. Not
+    /// for `focus`
     #[arg(long, value_name = "DIMENSIONS", default_value = "team,model")]
     pub by: String,
     /// How to write it; amounts are exact in every format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Also show amounts in the currency that the configuration declares, at its dated rates
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "")]
+    pub currency: Option<String>,
+    /// Do not compare with the period before
+    #[arg(long)]
+    pub no_compare: bool,
+    /// Where money could be saved: the dearest patterns, repeats that a cache would have served, cells
+    /// where a cheaper model scores the same
+    #[arg(long, conflicts_with_all = ["by", "reconcile", "currency", "no_compare"])]
+    pub insights: bool,
+    /// Comparing with an invoice.
+    #[command(flatten)]
+    pub reconciliation: reconcile::ReconcileArgs,
+}
+
+impl Args {
+    /// The period, when one was asked for.
+    fn asked_range(&self, now_ms: i64) -> Result<Option<TimeRange>, BadPeriod> {
+        match (&self.period, &self.from, &self.to) {
+            (Some(word), _, _) => period::named(word, now_ms).map(Some),
+            (None, None, None) => Ok(None),
+            (None, from, to) => period::range(from.as_deref(), to.as_deref(), now_ms).map(Some),
+        }
+    }
 }
 
 /// The forms of a report.
@@ -87,9 +118,28 @@ pub enum ReportError {
     /// A word after `--by` is unknown.
     #[error("--by: {0}")]
     Dimension(String),
-    /// The configuration does not lead to a ledger.
+    /// The configuration does not lead to a ledger, or not to the currency.
     #[error("{0}")]
     Config(String),
+    /// Money was spent before the first rate of the currency.
+    #[error(
+        "no rate for {code} before {first}, but money was spent from {from}; add a rate under \
+         `currency.rates`, or begin later with --from {first}"
+    )]
+    NoRate {
+        /// The currency.
+        code: String,
+        /// The day of the first rate.
+        first: String,
+        /// The period without a rate.
+        from: String,
+    },
+    /// The invoice cannot be read, or some of it makes no sense.
+    #[error("{0}")]
+    Invoice(String),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Arguments(&'static str),
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -106,6 +156,9 @@ impl ReportError {
             Self::Period(_)
             | Self::Dimension(_)
             | Self::Config(_)
+            | Self::NoRate { .. }
+            | Self::Invoice(_)
+            | Self::Arguments(_)
             | Self::Ledger(
                 LedgerError::Missing { .. }
                 | LedgerError::NotALedger { .. }
@@ -116,38 +169,54 @@ impl ReportError {
     }
 }
 
-/// Writes the report.
+/// Writes the report; false when a reconciliation found differences.
 ///
 /// # Errors
 /// When the arguments are wrong, or the ledger cannot be read.
-pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<(), ReportError> {
-    let range = period::range(args.from.as_deref(), args.to.as_deref(), view.now_ms)?;
+pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<bool, ReportError> {
+    let asked = args.asked_range(view.now_ms)?;
     let by = dimensions(&args.by)?;
-    let source = ledger_source(args, view.now_ms)?;
-    let ledger = source.open()?;
-    if args.format == Format::Focus {
+    if args.format == Format::Focus && args.currency.is_some() {
+        return Err(ReportError::Arguments(
+            "--currency: the FOCUS export is in USD, in which providers bill",
+        ));
+    }
+    let sources = Sources::find(args, view.now_ms)?;
+    let ledger = sources.ledger.open()?;
+    if args.reconciliation.reconcile.is_some() {
+        return reconcile::run(args, view, &*ledger, out);
+    }
+    let range = match asked {
+        Some(range) => range,
+        None => period::range(None, None, view.now_ms)?,
+    };
+    if args.insights {
+        insights::write(args.format, view, &*ledger, range, out)?;
+    } else if args.format == Format::Focus {
         focus::write(&ledger.focus(range)?, out)?;
-        return Ok(());
+    } else {
+        let query = ReportQuery { range, by };
+        let compare_at_ms = (!args.no_compare).then_some(view.now_ms);
+        let currency = sources.currency.as_ref();
+        let statement = Statement::draw(&*ledger, query, compare_at_ms, currency)?;
+        match args.format {
+            Format::Csv => export::csv(&statement, out)?,
+            Format::Json => export::json(&statement, out)?,
+            _ if statement.report.rows.is_empty() => nothing(&sources, &*ledger, range, out)?,
+            _ => table::write(&statement, view.colour, out)?,
+        }
     }
-    let query = ReportQuery { range, by };
-    let report = ledger.report(&query)?;
-    match args.format {
-        Format::Csv => export::csv(&query.by, &report, out)?,
-        Format::Json => export::json(&query.by, &report, out)?,
-        _ if report.rows.is_empty() => nothing(&source, &*ledger, &query, out)?,
-        _ => table::write(&query, &report, view.colour, out)?,
-    }
-    Ok(())
+    Ok(true)
 }
 
 /// Says that the period is empty, and which would not be.
 fn nothing(
-    source: &LedgerSource,
+    sources: &Sources,
     ledger: &dyn ReportReads,
-    query: &ReportQuery,
+    range: TimeRange,
     out: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let asked = period::describe(query.range);
+    let (source, asked) = (&sources.ledger, period::describe(range));
     write!(out, "{source} has nothing from {asked}. ")?;
     match ledger.span()? {
         Some((first, last)) => {
@@ -169,7 +238,9 @@ fn dimensions(words: &str) -> Result<Vec<Dimension>, ReportError> {
     let mut by = Vec::new();
     let words = words.split(',').map(str::trim);
     for word in words.filter(|word| !word.is_empty() && *word != "total") {
-        let dimension = word.parse().map_err(unknown_dimension)?;
+        let dimension = word
+            .parse()
+            .map_err(|unknown| unknown_dimension(&unknown))?;
         if !by.contains(&dimension) {
             by.push(dimension);
         }
@@ -178,7 +249,7 @@ fn dimensions(words: &str) -> Result<Vec<Dimension>, ReportError> {
 }
 
 /// Says which dimension was probably meant, and all that there are.
-fn unknown_dimension(unknown: UnknownDimension) -> ReportError {
+fn unknown_dimension(unknown: &UnknownDimension) -> ReportError {
     let names = Dimension::NAMED.map(|dimension| dimension.name());
     let meant = suggest::only(&unknown.0, names.iter().map(AsRef::as_ref));
     let hint = meant.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
@@ -188,28 +259,60 @@ fn unknown_dimension(unknown: UnknownDimension) -> ReportError {
     ))
 }
 
-/// Where the ledger is: as given, else as the configuration says.
-fn ledger_source(args: &Args, now_ms: i64) -> Result<LedgerSource, ReportError> {
-    if let Some(ledger) = &args.ledger {
-        return named_source(ledger);
+/// Where the report's figures come from.
+struct Sources {
+    /// The ledger.
+    ledger: LedgerSource,
+    /// The currency that was asked for.
+    currency: Option<Currency>,
+}
+
+impl Sources {
+    /// The ledger as given, else as the configuration says; the currency from the configuration.
+    fn find(args: &Args, now_ms: i64) -> Result<Self, ReportError> {
+        let config = match &args.config {
+            Some(config) => Some(config.as_path()),
+            None => Some(Path::new(DEFAULT_CONFIG)).filter(|config| config.exists()),
+        };
+        let is_needed = args.ledger.is_none() || args.currency.is_some();
+        let snapshot = match config.filter(|_| is_needed) {
+            Some(config) => Some((config, load(config, now_ms)?)),
+            None => None,
+        };
+        let currency = match &args.currency {
+            Some(code) => Some(currency(
+                code,
+                snapshot.as_ref().map(|(_, snapshot)| snapshot),
+            )?),
+            None => None,
+        };
+        let ledger = match (&args.ledger, &snapshot) {
+            (Some(ledger), _) => named_source(ledger)?,
+            (None, Some((config, snapshot))) => configured_source(config, snapshot)?,
+            (None, None) => LedgerSource::Sqlite(DEFAULT_LEDGER.into()),
+        };
+        Ok(Self { ledger, currency })
     }
-    let config = match &args.config {
-        Some(config) => config,
-        None if Path::new(DEFAULT_CONFIG).exists() => Path::new(DEFAULT_CONFIG),
-        None => return Ok(LedgerSource::Sqlite(DEFAULT_LEDGER.into())),
-    };
-    let snapshot =
-        load_file(config, &|name| std::env::var(name).ok(), now_ms).map_err(|found| {
-            let problems = found
-                .iter()
-                .filter(|problem| problem.severity == Severity::Error);
-            let mut lines: Vec<_> = problems.map(ToString::to_string).collect();
-            lines.push("a report needs only the ledger; name it with --ledger PATH".to_owned());
-            ReportError::Config(lines.join("\n"))
-        })?;
-    match snapshot.state.ledger {
-        LedgerLocation::Sqlite(path) => Ok(LedgerSource::Sqlite(path)),
-        LedgerLocation::Postgres { url, journal } => Ok(LedgerSource::Postgres { url, journal }),
+}
+
+fn load(config: &Path, now_ms: i64) -> Result<Snapshot, ReportError> {
+    load_file(config, &|name| std::env::var(name).ok(), now_ms).map_err(|found| {
+        let problems = found
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error);
+        let mut lines: Vec<_> = problems.map(ToString::to_string).collect();
+        lines.push("a report needs only the ledger; name it with --ledger PATH".to_owned());
+        ReportError::Config(lines.join("\n"))
+    })
+}
+
+fn configured_source(config: &Path, snapshot: &Snapshot) -> Result<LedgerSource, ReportError> {
+    match &snapshot.state.ledger {
+        LedgerLocation::Sqlite(path) => Ok(LedgerSource::Sqlite(path.clone())),
+        LedgerLocation::Postgres { url, journal } => Ok(LedgerSource::Postgres {
+            url: url.clone(),
+            journal: journal.clone(),
+        }),
         LedgerLocation::Memory => Err(ReportError::Config(format!(
             "{}: state.store is `memory`, which ends with the process; a report needs `sqlite:PATH`",
             config.display()
@@ -230,4 +333,23 @@ fn named_source(ledger: &Path) -> Result<LedgerSource, ReportError> {
         url: Box::new(url),
         journal: PathBuf::new(),
     })
+}
+
+/// The declared currency, when it is the one that was asked for; an empty code asks for any.
+fn currency(code: &str, snapshot: Option<&Snapshot>) -> Result<Currency, ReportError> {
+    let declared = snapshot.and_then(|snapshot| snapshot.currency.clone());
+    match declared {
+        Some(currency) if code.is_empty() || code.eq_ignore_ascii_case(&currency.code) => {
+            Ok(currency)
+        }
+        Some(currency) => Err(ReportError::Config(format!(
+            "--currency: `{code}` is not declared; the configuration declares `{}`",
+            currency.code
+        ))),
+        None => Err(ReportError::Config(
+            "--currency: the configuration declares none; add `currency: { code: EUR, rates: [{ \
+             from: 2026-01-01, per_usd: 0.92 }] }`"
+                .to_owned(),
+        )),
+    }
 }

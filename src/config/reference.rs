@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::shape;
 
 /// The order of the file, which a schema does not keep.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "version",
     "server",
     "state",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 19] = [
     "aliases",
     "virtual_models",
     "budgets",
+    "currency",
     "teams",
     "keys",
     "limits",

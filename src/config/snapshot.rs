@@ -14,8 +14,8 @@ use crate::runtime::{
     BreakerParams, BudgetParams, LearnParams, LimitParams, RetryParams, SimulatedParams,
 };
 use crate::types::{
-    AllowList, AppId, ConfigVersion, DeploymentId, EventKind, KeyId, LevelName, ModelId, Needs,
-    PostgresUrl, PriceList, ProviderId, TaskName, TeamId, Tier,
+    AllowList, AppId, ConfigVersion, Currency, DeploymentId, EventKind, KeyId, LevelName, ModelId,
+    Needs, PostgresUrl, PriceList, ProviderId, TaskName, TeamId, Tier,
 };
 use crate::wire::DialectId;
 
@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub budgets: Arc<[BudgetParams]>,
     /// The smallest probability of an overrun among the budgets that accept one.
     pub accepted_risk: Option<f64>,
+    /// A currency beside the USD, for showing.
+    pub currency: Option<Currency>,
     /// Teams by name; `default` is always there.
     pub teams: FxHashMap<TeamId, Team>,
     /// Virtual keys by the SHA-256 of the whole key.

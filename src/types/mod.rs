@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod call;
 pub mod caller;
+pub mod currency;
 pub mod event;
 pub mod features;
 pub mod ids;
@@ -23,6 +24,7 @@ pub use call::{
     CacheControl, Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
 };
 pub use caller::{AllowList, Caller, Tier};
+pub use currency::{Currency, CurrencyAmount, ExchangeRate, PerUsd};
 pub use event::{Event, EventKind, Severity};
 pub use features::{Features, Signal, TaskScore};
 pub use ids::{

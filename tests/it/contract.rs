@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 
+use clap::Parser;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollgate::cli::report::{self, Format, View};
+use tollgate::cli::report::{self, View};
+use tollgate::cli::{Cli, Command};
 use tollgate::clock::Clock;
 
 use crate::harness::proxy::{chat, two_models};
@@ -319,13 +321,11 @@ async fn the_report_has_rows_and_the_same_sums_as_a_total() {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     proxy.stop().await;
-    let args = report::Args {
-        config: None,
-        ledger: Some(path),
-        from: None,
-        to: None,
-        by: "team,app,model,task".to_owned(),
-        format: Format::Json,
+    let path = path.to_str().expect("a path");
+    let words = ["tollgate", "report", "--ledger", path, "--format", "json"];
+    let words = words.into_iter().chain(["--by", "team,app,model,task"]);
+    let Command::Report(args) = Cli::parse_from(words).into_command() else {
+        panic!("another command");
     };
     let view = View {
         now_ms: Clock::system().unix_ms(),

@@ -5,30 +5,79 @@ use std::io::{self, Write};
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::stores::{Dimension, Report, Sums};
+use super::period;
+use super::statement::{ConvertedSums, Statement};
+use crate::stores::{Dimension, Sums, TimeRange};
 use crate::types::PicoUsd;
 
-/// The numbers of a row, by name and as text, in the order of the columns.
-pub(super) fn numbers(sums: &Sums, total: PicoUsd) -> Vec<(String, String)> {
-    let mut numbers = vec![
-        ("requests".to_owned(), sums.requests.to_string()),
-        ("attempts".to_owned(), sums.attempts.to_string()),
-        ("cost_usd".to_owned(), sums.cost.to_string()),
-        (
-            "estimated_cost_usd".to_owned(),
-            sums.estimated_cost.to_string(),
-        ),
-        (
-            "baseline_cost_usd".to_owned(),
-            sums.baseline_cost.to_string(),
-        ),
-        ("savings_usd".to_owned(), sums.savings.to_string()),
-    ];
+/// What one line says beside its dimensions.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    sums: &'a Sums,
+    /// What it cost in the period before, where there is such a thing.
+    before: Option<PicoUsd>,
+    converted: Option<ConvertedSums>,
+}
+
+/// The numbers of a line by name, in the order of the columns; without a text where there is none.
+fn numbers(statement: &Statement, line: Line<'_>) -> Vec<(String, Option<String>)> {
+    let sums = line.sums;
+    let mut numbers = Vec::with_capacity(24);
+    let mut add = |name: &str, number: String| numbers.push((name.to_owned(), Some(number)));
+    add("requests", sums.requests.to_string());
+    add("attempts", sums.attempts.to_string());
+    add("cost_usd", sums.cost.to_string());
+    add("estimated_cost_usd", sums.estimated_cost.to_string());
+    add("baseline_cost_usd", sums.baseline_cost.to_string());
+    add("savings_usd", sums.savings.to_string());
     for (kind, count) in sums.tokens.by_kind() {
-        numbers.push((format!("{kind}_tokens"), count.to_string()));
+        add(&format!("{kind}_tokens"), count.to_string());
     }
-    numbers.push(("share_percent".to_owned(), percent(sums.cost, total)));
+    add(
+        "share_percent",
+        percent(sums.cost, statement.report.total.cost),
+    );
+    if statement.before.is_some() {
+        let cost = line.before.map(|cost| cost.to_string());
+        numbers.push(("previous_cost_usd".to_owned(), cost));
+        let change = line.before.map(|before| (sums.cost - before).to_string());
+        numbers.push(("change_usd".to_owned(), change));
+    }
+    if let (Some(converted), Some(amounts)) = (&statement.converted, line.converted) {
+        let code = converted.code.to_lowercase();
+        let amounts = [
+            ("cost", amounts.cost),
+            ("estimated_cost", amounts.estimated_cost),
+            ("baseline_cost", amounts.baseline_cost),
+            ("savings", amounts.savings),
+        ];
+        for (name, amount) in amounts {
+            numbers.push((format!("{name}_{code}"), Some(amount.to_string())));
+        }
+    }
     numbers
+}
+
+fn total(statement: &Statement) -> Line<'_> {
+    Line {
+        sums: &statement.report.total,
+        before: statement.before.as_ref().map(|before| before.total),
+        converted: statement.converted.as_ref().map(|all| all.total),
+    }
+}
+
+fn rows(statement: &Statement) -> impl Iterator<Item = (&[String], Line<'_>)> {
+    statement.report.rows.iter().map(|row| {
+        let values = row.values.as_slice();
+        let before = statement.before.as_ref();
+        let converted = statement.converted.as_ref();
+        let line = Line {
+            sums: &row.sums,
+            before: before.and_then(|before| before.cost_of(values)),
+            converted: converted.map(|all| all.of(values)),
+        };
+        (values, line)
+    })
 }
 
 /// The share of `part` in hundredths of a percent, rounded half up, as text: `12.34`.
@@ -45,7 +94,7 @@ pub(super) fn percent(part: PicoUsd, whole: PicoUsd) -> String {
 struct JsonRow<'a> {
     by: &'a [Dimension],
     values: &'a [String],
-    numbers: Vec<(String, String)>,
+    numbers: Vec<(String, Option<String>)>,
 }
 
 impl Serialize for JsonRow<'_> {
@@ -55,50 +104,111 @@ impl Serialize for JsonRow<'_> {
             map.serialize_entry(&dimension.name(), value)?;
         }
         for (name, number) in &self.numbers {
-            let exact = RawValue::from_string(number.clone()).map_err(S::Error::custom)?;
-            map.serialize_entry(name, &exact)?;
+            match number {
+                Some(number) => {
+                    map.serialize_entry(name, &exact(number).map_err(S::Error::custom)?)?;
+                }
+                None => map.serialize_entry(name, &())?,
+            }
         }
         map.end()
     }
 }
 
+/// A number as JSON, every digit of it.
+pub(super) fn exact(number: &str) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(number.to_owned())
+}
+
 #[derive(serde::Serialize)]
 struct JsonReport<'a> {
+    period: JsonPeriod,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_period: Option<JsonPeriod>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<JsonCurrency<'a>>,
     rows: Vec<JsonRow<'a>>,
     total: JsonRow<'a>,
 }
 
+/// A range of time, its end excluded.
+#[derive(serde::Serialize)]
+pub(super) struct JsonPeriod {
+    from: String,
+    to: String,
+}
+
+impl JsonPeriod {
+    pub fn of(range: TimeRange) -> Self {
+        Self {
+            from: period::shown(range.from_ms),
+            to: period::shown(range.to_ms),
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct JsonCurrency<'a> {
+    code: &'a str,
+    rates: Vec<JsonRate<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct JsonRate<'a> {
+    from: &'a str,
+    per_usd: Box<RawValue>,
+}
+
 /// Writes rows and total as one JSON object.
-pub(super) fn json(by: &[Dimension], report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let row = |values, sums: &Sums| JsonRow {
+pub(super) fn json(statement: &Statement, out: &mut dyn Write) -> io::Result<()> {
+    let by = statement.query.by.as_slice();
+    let currency = statement.converted.as_ref().map(|converted| {
+        let rates = converted.rates.iter().map(|rate| {
+            Ok(JsonRate {
+                from: &rate.from,
+                per_usd: exact(&rate.per_usd.to_string())?,
+            })
+        });
+        Ok::<_, serde_json::Error>(JsonCurrency {
+            code: &converted.code,
+            rates: rates.collect::<Result<_, serde_json::Error>>()?,
+        })
+    });
+    let row = |values, line| JsonRow {
         by,
         values,
-        numbers: numbers(sums, report.total.cost),
+        numbers: numbers(statement, line),
     };
-    let rows = report.rows.iter();
+    let before = statement.before.as_ref();
     let document = JsonReport {
-        rows: rows.map(|entry| row(&entry.values, &entry.sums)).collect(),
-        total: row(&[], &report.total),
+        period: JsonPeriod::of(statement.query.range),
+        previous_period: before.map(|before| JsonPeriod::of(before.range)),
+        currency: currency.transpose()?,
+        rows: rows(statement)
+            .map(|(values, line)| row(values, line))
+            .collect(),
+        total: row(&[], total(statement)),
     };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
 }
 
 /// Writes the rows with a heading, without the total (so that a sheet can sum them).
-pub(super) fn csv(by: &[Dimension], report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let names = numbers(&report.total, report.total.cost)
-        .into_iter()
-        .map(|(name, _)| name);
-    let heading: Vec<_> = (by.iter().map(|dimension| dimension.name().into_owned()))
-        .chain(names)
+pub(super) fn csv(statement: &Statement, out: &mut dyn Write) -> io::Result<()> {
+    let by = statement.query.by.iter();
+    let names = numbers(statement, total(statement));
+    let heading: Vec<_> = (by.map(|dimension| cell(&dimension.name())))
+        .chain(names.into_iter().map(|(name, _)| name))
         .collect();
     csv_line(&heading, out)?;
-    for row in &report.rows {
-        let numbers = numbers(&row.sums, report.total.cost)
-            .into_iter()
-            .map(|(_, number)| number);
-        let line: Vec<_> = (row.values.iter().map(|value| cell(value)))
-            .chain(numbers)
+    for (values, line) in rows(statement) {
+        let numbers = numbers(statement, line);
+        let line: Vec<_> = (values.iter().map(|value| cell(value)))
+            .chain(
+                numbers
+                    .into_iter()
+                    .map(|(_, number)| number.unwrap_or_default()),
+            )
             .collect();
         csv_line(&line, out)?;
     }

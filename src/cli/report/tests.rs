@@ -241,3 +241,102 @@ fn a_missing_ledger_is_named() {
     );
     assert_eq!(error.exit_code(), 2);
 }
+
+/// A configuration beside the fixture that declares euros.
+fn with_euros(fixture: &Fixture, rates: &str) -> String {
+    let config = fixture.path.with_file_name("routes.yaml");
+    let text = format!(
+        "version: 1\n\
+         providers: {{ p: {{ base_url: \"http://127.0.0.1:1/v1\" }} }}\n\
+         models: {{ m: {{ provider: p, price: 0 }} }}\n\
+         matrix: {{ default: {{ simple: [m] }} }}\n\
+         currency: {{ code: EUR, rates: [{rates}] }}\n"
+    );
+    std::fs::write(&config, text).expect("written");
+    config.to_str().expect("a path").to_owned()
+}
+
+fn in_euros(rates: &str, words: &[&str]) -> Result<String, ReportError> {
+    let fixture = fixture();
+    let config = with_euros(&fixture, rates);
+    let words = [&["--config", &config, "--currency"], words].concat();
+    report(&fixture, &words)
+}
+
+#[test]
+fn a_currency_is_exact_and_each_day_has_its_own_rate() {
+    let one = "{ from: 2026-01-01, per_usd: 0.92 }";
+    let two = "{ from: 2026-11-11, per_usd: 0.5 }, { from: 2026-01-01, per_usd: 0.92 }";
+    insta::assert_snapshot!(in_euros(two, &["--by", "team"]).expect("a report"));
+    let euros = |rates: &str, by: &str| {
+        let words = ["EUR", "--format", "json", "--by", by];
+        let json = in_euros(rates, &words).expect("a report");
+        let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        // With its digits: `Value` makes floats of them.
+        let (_, total) = json.split_once("\"total\"").expect("a total");
+        let (_, cost) = total.split_once("\"cost_eur\": ").expect("a cost");
+        let cost = cost.split_once(',').expect("its end").0.to_owned();
+        (report, cost)
+    };
+    let fixture = fixture();
+    let usd = |day: &str| {
+        let words = ["--format", "csv", "--by", "day", "--period", day];
+        let csv = report(&fixture, &words).expect("a report");
+        let line = csv.lines().nth(1).expect("a line");
+        PicoUsd::parse_usd(line.split(',').nth(3).expect("a cost")).expect("an amount")
+    };
+    let (first, second) = (usd("2026-11-10"), usd("2026-11-11"));
+    let rate = |text| crate::types::PerUsd::parse(text).expect("a rate");
+    let all = rate("0.92").times(first + second);
+    assert_eq!(euros(one, "team").1, all.to_string());
+    let both = rate("0.92").times(first) + rate("0.5").times(second);
+    for by in ["team", "day", "model,user", "total"] {
+        let (report, cost) = euros(two, by);
+        assert_eq!(cost, both.to_string(), "{by}");
+        assert_eq!(report["currency"]["rates"][1]["from"], "2026-11-11");
+    }
+}
+
+#[test]
+fn a_currency_that_is_not_there_says_what_to_do() {
+    let rates = "{ from: 2026-11-11, per_usd: 0.5 }";
+    let refused = |rates: &str, code: &str| {
+        let error = in_euros(rates, &[code]).expect_err("refused");
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    assert_eq!(
+        refused(rates, "EUR"),
+        "no rate for EUR before 2026-11-11, but money was spent from 2026-11-01 to 2026-11-11 (UTC, \
+         end excluded); add a rate under `currency.rates`, or begin later with --from 2026-11-11"
+    );
+    assert_eq!(
+        refused(rates, "CHF"),
+        "--currency: `CHF` is not declared; the configuration declares `EUR`"
+    );
+    let later = in_euros(rates, &["--from", "2026-11-11"]).expect("a report");
+    assert!(later.contains("cost EUR"), "{later}");
+}
+
+#[test]
+fn the_period_before_is_compared_row_by_row() {
+    let fixture = fixture();
+    let words = ["--by", "team,model", "--period", "2026-11-11"];
+    insta::assert_snapshot!(report(&fixture, &words).expect("a report"));
+    let csv = |words: &[&str]| {
+        let words = [&["--period", "2026-11-11", "--format", "csv"], words].concat();
+        report(&fixture, &words).expect("a report")
+    };
+    assert!(csv(&["--by", "team"]).contains("share_percent,previous_cost_usd,change_usd"));
+    assert!(!csv(&["--by", "team", "--no-compare"]).contains("previous"));
+    // Rows of days have no counterpart; the total has.
+    let by_day = csv(&["--by", "day"]);
+    assert!(by_day.trim_end().ends_with(",,"), "{by_day}");
+}
+
+#[test]
+fn tags_are_dimensions() {
+    let csv = written(&["--by", "tag:feature,tag:none", "--format", "csv"]);
+    assert!(csv.starts_with("tag:feature,tag:none,requests,"), "{csv}");
+    assert!(csv.contains("\"a \"\"quoted\"\"\nvalue\",-,"), "{csv}");
+}

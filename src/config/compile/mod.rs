@@ -6,6 +6,7 @@ mod alerts;
 mod billing;
 mod budgets;
 mod callers;
+mod currency;
 mod matrix;
 mod models;
 mod names;
@@ -224,6 +225,7 @@ pub fn compile(
         providers: &providers,
     };
     let budgets = budgets::compile(cx, &file.budgets, named);
+    let currency = currency::compile(cx, file.currency.as_ref());
     let limits = cx.limits(at!["limits"], file.limits);
     let cache = selection::compile_cache(cx, &file.cache);
     let resilience = resilience::compile(cx, &file.resilience);
@@ -248,6 +250,7 @@ pub fn compile(
         virtual_models,
         accepted_risk: budgets::accepted_risk(&budgets),
         budgets,
+        currency,
         teams,
         keys,
         limits,

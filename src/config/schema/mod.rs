@@ -4,6 +4,7 @@
 //! Only the shape is here. What the values mean together is judged in `config::compile`.
 
 mod alerts;
+mod currency;
 mod limits;
 mod models;
 mod money;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use alerts::{AlertsConfig, WebhookConfig};
+pub use currency::{CurrencyConfig, RateConfig};
 pub use limits::{KeyConfig, LimitsConfig, TeamConfig};
 pub use models::{
     Classes, DeploymentConfig, LongContextClasses, ModelConfig, PriceClasses, PriceConfig,
@@ -90,6 +92,8 @@ pub struct FileConfig {
     /// matches it.
     #[serde(default)]
     pub budgets: Vec<BudgetConfig>,
+    /// A currency in which reports and the dashboard can also show amounts.
+    pub currency: Option<CurrencyConfig>,
     /// Teams by name. The team `default` is always there and may use everything.
     #[serde(default)]
     pub teams: IndexMap<String, TeamConfig>,
