@@ -2,6 +2,7 @@
 
 pub mod alerts;
 mod hydrate;
+pub mod learned;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounting::Drains;
+use crate::cache::Repeats;
 use crate::cache::{ExactCache, FingerprintKey, Flights};
 use crate::classify::Classifier;
 use crate::clock::Clock;
@@ -95,8 +97,11 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     };
     let budgets = Arc::new(Budgets::new(options.clock.clone()));
     hydrate(&budgets, &ledger, &snapshot)?;
+    let arms = Arms::default();
+    learned::restore(&arms, &notebook)?;
     let deployments = Deployments::default();
     let cache = ExactCache::new(snapshot.cache.exact_max_bytes);
+    let repeats = Repeats::new(snapshot.cache.idempotency_max_bytes);
     let fingerprints = FingerprintKey::new(snapshot.cache.fingerprint_key.as_ref());
     let loaded_at_ms = snapshot.loaded_at_ms;
     let active = bind(snapshot, &deployments);
@@ -109,13 +114,14 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         lengths: Lengths::default(),
         retry_budget: RetryBudget::new(),
         deployments,
-        arms: Arc::new(Arms::default()),
+        arms: Arc::new(arms),
         latencies: Arc::new(Latencies::default()),
         latency_targets: LatencyTargets::default(),
         sessions: Sessions::default(),
         clients: HttpClients::default(),
         cache,
         flights: Flights::default(),
+        repeats,
         fingerprints,
         ledger,
         notebook: Arc::new(notebook),

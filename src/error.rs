@@ -41,6 +41,8 @@ pub enum ErrorKind {
     NoCandidateAvailable,
     /// We are shedding load or draining.
     Overloaded,
+    /// An `idempotency-key` that came with another body before.
+    IdempotencyKeyReused,
     /// `only-if-cached`, and it is not (RFC 9111 §5.2.1.7).
     NotCached,
     /// A fault of our own.
@@ -177,6 +179,14 @@ impl ErrorKind {
                 "overloaded",
                 Outcome::Unavailable,
                 true,
+            ),
+            // draft-ietf-httpapi-idempotency-key-header-07 §2.7.
+            Self::IdempotencyKeyReused => row(
+                S::UNPROCESSABLE_ENTITY,
+                INVALID,
+                "idempotency_key_reused",
+                Outcome::Invalid,
+                false,
             ),
             Self::NotCached => row(
                 S::GATEWAY_TIMEOUT,

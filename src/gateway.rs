@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounting::Drains;
-use crate::cache::{ExactCache, FingerprintKey, Flights};
+use crate::cache::{ExactCache, FingerprintKey, Flights, Repeats};
 use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{Diagnostic, Snapshot};
@@ -66,6 +66,8 @@ pub struct Gateway {
     pub clients: HttpClients,
     /// The exact cache.
     pub cache: ExactCache,
+    /// Answers by idempotency key.
+    pub repeats: Repeats,
     /// Identical requests in flight.
     pub flights: Flights,
     /// Names requests in the ledger.

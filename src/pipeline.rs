@@ -12,6 +12,7 @@ mod gathering;
 mod last_resort;
 mod observing;
 mod planning;
+mod repeated;
 mod respond;
 mod stakes;
 mod telling;
@@ -30,6 +31,7 @@ use crate::accounting::{Exchange, Keeper, Observer};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::resilience::Execution;
+use crate::server::TwoLengths;
 use crate::types::{Call, Endpoint, Features, RequestId};
 use crate::wire::DialectId;
 use crate::{auth, classify, ingress, limits, policy, resilience};
@@ -38,6 +40,7 @@ use attempting::Attempting;
 use cached::Lookup;
 use last_resort::Stranded;
 use planning::Question;
+use repeated::Repeated;
 use respond::Answer;
 
 pub use planning::explain;
@@ -63,7 +66,10 @@ async fn dispatch(
 ) -> Response<ReplyBody> {
     let started = Instant::now();
     let request_id = RequestId::generate();
-    let head = ingress::check_head(request.version(), request.headers());
+    let head = match request.extensions().get() {
+        Some(TwoLengths) => Err(ingress::two_lengths()),
+        None => ingress::check_head(request.version(), request.headers()),
+    };
     match head.and_then(|()| ingress::route(request.method(), request.uri().path())) {
         Ok(ingress::Route::Generate(endpoint)) => {
             generate(gw, active, request, endpoint, started, request_id).await
@@ -140,9 +146,13 @@ async fn run(
     respond::classified(&mut exchange.record, &call, &features, &cell);
 
     exchange.mark_overhead();
+    let keeper = match repeated::look(gw, active, &caller, &call, exchange).await? {
+        Repeated::Answered(answer) => return Ok(answer),
+        Repeated::Go(keeper) => keeper,
+    };
     let fill = match cached::look_up(gw, active, &caller, &call, exchange).await? {
         Lookup::Answered(answer) => return Ok(answer),
-        Lookup::Go(fill) => fill,
+        Lookup::Go(fill) => fill.kept_by(keeper),
     };
 
     let question = Question {

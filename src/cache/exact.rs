@@ -29,7 +29,7 @@ pub enum StoredForm {
 }
 
 impl StoredForm {
-    const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) | Self::Events(bytes) => bytes.len(),
         }

@@ -27,6 +27,8 @@ use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, ServeArgs, complain};
 
 /// How often gauges, alerts and certificates are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often it is written down what was learned: what a killed process may forget.
+const SAVE_LEARNED: Duration = Duration::from_secs(30);
 /// How long webhooks may take for what is left at the end; durable events are kept for the next start.
 const ALERTS_DRAIN: Duration = Duration::from_secs(5);
 
@@ -350,6 +352,7 @@ impl Running {
         if let Err(error) = self.gateway.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");
         }
+        bootstrap::learned::save(&self.gateway).await;
         // The last requests may have crossed a threshold.
         bootstrap::alerts::announce_budgets(&self.gateway).await;
         if let Some(alerts) = self.alerts.take() {
@@ -390,6 +393,7 @@ impl Reloading {
 
 async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    let mut last_saved = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = gw.stop.cancelled() => return,
@@ -400,6 +404,10 @@ async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
         bootstrap::alerts::announce_latency(&gw);
         bootstrap::alerts::announce_ledger(&gw);
         bootstrap::alerts::release_held(&gw);
+        if last_saved.elapsed() >= SAVE_LEARNED {
+            last_saved = tokio::time::Instant::now();
+            bootstrap::learned::save(&gw).await;
+        }
         let Some(identity) = identity.clone() else {
             continue;
         };

@@ -170,6 +170,8 @@ pub struct Provider {
     pub limits: LimitParams,
     /// Deviations from the dialect.
     pub quirks: Quirks,
+    /// Send the client's `traceparent` on.
+    pub propagate_trace: bool,
     /// How it bills answers that are not read to their end.
     pub billing: BillingParams,
     /// False when its key's variable is unset: its models are no candidates.
@@ -484,6 +486,10 @@ pub struct CacheParams {
     pub exact_ttl: Duration,
     /// Most bytes of exact answers.
     pub exact_max_bytes: u64,
+    /// How long answers are kept by idempotency key; zero: not at all.
+    pub idempotency_ttl: Duration,
+    /// Most bytes of answers by idempotency key.
+    pub idempotency_max_bytes: u64,
     /// Canned answers.
     pub templates: Vec<Template>,
     /// Under which repeats are known across starts and replicas.

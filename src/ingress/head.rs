@@ -22,6 +22,14 @@ pub fn check_head(version: Version, headers: &HeaderMap) -> Result<(), ProxyErro
     check_host(version, headers)
 }
 
+/// What a head gets that gives its body's length twice: a proxy in front might have read the other one
+/// (RFC 9112 §6.3).
+#[must_use]
+pub fn two_lengths() -> ProxyError {
+    let message = "headers `content-length` and `transfer-encoding` are both there; one is allowed";
+    ProxyError::invalid("transfer-encoding", message)
+}
+
 /// RFC 9112 §3.2: servers that disagree about whom a request is for can be played against each other.
 /// HTTP/1.0 need not have the header, and HTTP/2 names the authority elsewhere.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), ProxyError> {

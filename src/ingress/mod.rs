@@ -10,5 +10,5 @@ mod route;
 
 pub use body::{collect, discard, read_body};
 pub use directives::directives;
-pub use head::check_head;
+pub use head::{check_head, two_lengths};
 pub use route::{Route, allow, route};

@@ -80,7 +80,7 @@ fn an_exhausted_budget_is_worth_a_retry_only_while_money_is_in_flight() {
 fn headers_are_in_openais_form() {
     let standing = RateStanding {
         requests: Some(Standing {
-            limit: 600,
+            limit: 60,
             remaining: 59,
             reset: Duration::from_millis(100),
         }),
@@ -89,7 +89,7 @@ fn headers_are_in_openais_form() {
     let mut headers = HeaderMap::new();
     write_headers(&mut headers, &standing);
     let value = |name: &str| headers.get(name).map(|value| value.to_str().expect("text"));
-    assert_eq!(value("x-ratelimit-limit-requests"), Some("600"));
+    assert_eq!(value("x-ratelimit-limit-requests"), Some("60"));
     assert_eq!(value("x-ratelimit-remaining-requests"), Some("59"));
     assert_eq!(value("x-ratelimit-reset-requests"), Some("100ms"));
     assert_eq!(headers.len(), 3);

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use crate::accounting::{Exchange, Recorded};
 use crate::cache::{
-    self, CacheKey, ExactCache, Flight, FlightOutcome, Found, Leader, Stored, StoredForm,
+    self, CacheKey, ExactCache, Flight, FlightOutcome, Found, Keeper, Leader, Stored, StoredForm,
 };
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
+use crate::policy;
 use crate::types::{
     CacheOutcome, Call, Caller, ModelId, PicoUsd, ProviderId, Reason, RequestRecord, Role, Tokens,
 };
@@ -35,6 +36,7 @@ pub(super) enum Lookup {
 pub(super) struct Fill {
     target: Option<CacheKey>,
     leader: Option<Leader>,
+    keeper: Option<Keeper>,
 }
 
 /// Looks in the templates, then in the exact cache; waits for an identical request in flight.
@@ -67,9 +69,13 @@ pub(super) async fn look_up(
         return Ok(Lookup::Go(Fill {
             target: Some(key),
             leader: None,
+            keeper: None,
         }));
     }
-    let fresh = || gw.cache.fresh(&key, params.exact_ttl, control);
+    let fresh = || {
+        let found = gw.cache.fresh(&key, params.exact_ttl, control);
+        found.filter(|found| may_serve(active, caller, found))
+    };
     let deadline = exchange.started() + active.snapshot.resilience.timeouts.total;
     loop {
         if let Some(found) = fresh() {
@@ -92,6 +98,7 @@ pub(super) async fn look_up(
                 return Ok(Lookup::Go(Fill {
                     target: Some(key),
                     leader: Some(leader),
+                    keeper: None,
                 }));
             }
             Flight::Follow(outcome) => {
@@ -103,6 +110,7 @@ pub(super) async fn look_up(
                         return Ok(Lookup::Go(Fill {
                             target: Some(key),
                             leader: None,
+                            keeper: None,
                         }));
                     }
                     Ok(_) => {}
@@ -142,6 +150,13 @@ fn hit(
     .ok_or_else(|| ProxyError::new(ErrorKind::Internal, "a stored answer cannot be replayed"))
 }
 
+/// Whether the configuration in force lets this caller have the stored answer: its model may have gone,
+/// or be for others now.
+pub(super) fn may_serve(active: &Active, caller: &Caller, found: &Found) -> bool {
+    let model = active.snapshot.model(found.stored.model.as_str());
+    model.is_some_and(|model| policy::may_use(caller, model))
+}
+
 /// A stored answer in the form that the client asked for.
 pub(super) fn replay(
     active: &Active,
@@ -175,6 +190,7 @@ pub(super) fn replay(
         body,
         events: call.stream.wanted,
         age_seconds: Some(found.age.as_secs()),
+        replayed: false,
         caller: caller.clone(),
     }))
 }
@@ -251,6 +267,7 @@ pub(super) fn canned(
         body,
         events: call.stream.wanted,
         age_seconds: None,
+        replayed: false,
         caller: caller.clone(),
     })
 }
@@ -269,9 +286,18 @@ pub(super) fn last_user_text(call: &Call) -> Option<String> {
 }
 
 impl Fill {
+    /// Fills for repetitions by idempotency key as well.
+    pub(super) fn kept_by(mut self, keeper: Option<Keeper>) -> Self {
+        self.keeper = keeper;
+        self
+    }
+
     /// Remembers a whole answer, if it is fit to be.
     pub(super) fn whole(mut self, gw: &Gateway, reply: &WholeReply, record: &RequestRecord) {
         let facts = &reply.facts;
+        if let (Some(keeper), Some(source)) = (self.keeper.take(), Source::of(record)) {
+            keeper.keep(source.stored(StoredForm::Whole(reply.body.clone()), record.tokens()));
+        }
         let fit = !facts.finish.truncated && !facts.finish.content_filter && !facts.tool_calls;
         let source = Source::of(record);
         let stored = match (self.target, source) {
@@ -342,16 +368,17 @@ impl Source {
         })
     }
 
+    fn stored(self, form: StoredForm, tokens: Tokens) -> Stored {
+        Stored {
+            form,
+            model: self.model,
+            provider: self.provider,
+            tokens,
+            at: Instant::now(),
+        }
+    }
+
     fn store(self, cache: &ExactCache, key: CacheKey, form: StoredForm, tokens: Tokens) {
-        cache.put(
-            key,
-            Stored {
-                form,
-                model: self.model,
-                provider: self.provider,
-                tokens,
-                at: Instant::now(),
-            },
-        );
+        cache.put(key, self.stored(form, tokens));
     }
 }

@@ -86,6 +86,7 @@ fn stand_in(stranded: &Stranded<'_>, exchange: &mut Exchange, fill: Fill) -> Opt
     if fallback.stale_if_error
         && let Some(key) = key
         && let Some(found) = gw.cache.stale(&key, active.snapshot.cache.exact_ttl)
+        && cached::may_serve(active, caller, &found)
         && let Some(answer) = cached::replay(
             active,
             caller,

@@ -65,6 +65,7 @@ fn log(record: &RequestRecord) {
     tracing::info!(
         target: "tollgate::request",
         request_id = record.request_id.as_str(),
+        trace_id = record.trace_id.as_deref(),
         team = record.team.as_str(),
         app = record.app.as_str(),
         asked = record.asked_model.as_str(),

@@ -92,6 +92,8 @@ pub(super) struct CannedAnswer {
     pub events: bool,
     /// Age, for `age`, when it comes from the cache.
     pub age_seconds: Option<u64>,
+    /// True when an idempotency key asked for it again.
+    pub replayed: bool,
     /// Who answered, for the rate-limit headers.
     pub caller: Caller,
 }
@@ -233,6 +235,9 @@ fn canned_response(
     if let Some(age) = canned.age_seconds {
         headers.insert(http::header::AGE, HeaderValue::from(age));
     }
+    if canned.replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     if canned.events {
         event_headers(&mut headers);
     } else {
@@ -343,6 +348,7 @@ const CACHE: HeaderName = HeaderName::from_static("x-tollgate-cache");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const COST: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The headers that say which model answered and why.
@@ -428,6 +434,7 @@ pub(super) fn blank_record(
         propensity: None,
         cache: CacheOutcome::Bypass,
         fingerprint: None,
+        trace_id: None,
         outcome: Outcome::Cancelled,
         status: 0,
         error_code: None,
@@ -455,6 +462,7 @@ pub(super) fn describe(record: &mut RequestRecord, call: &Call) {
     record.asked_model.clone_from(&call.model);
     record.stream = call.stream.wanted;
     record.end_user.clone_from(&call.end_user);
+    record.trace_id = call.directives.trace_id().map(Box::from);
     record.tags = call
         .directives
         .tags

@@ -5,8 +5,8 @@ use crate::config::snapshot::{Model, Provider};
 use crate::runtime::OnExhausted;
 use crate::runtime::lengths::LikelyUse;
 use crate::types::{
-    BillBound, Call, Endpoint, Exclusion, Features, PicoUsd, PossibleTiers, ServiceTier, Tier,
-    Tokens,
+    BillBound, Call, Caller, Endpoint, Exclusion, Features, PicoUsd, PossibleTiers, ServiceTier,
+    Tier, Tokens,
 };
 
 use super::PlanInput;
@@ -127,6 +127,12 @@ pub fn exclusion(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<E
 #[must_use]
 pub fn passing_exclusion(input: &PlanInput<'_>, index: usize, costs: &Costs) -> Option<Exclusion> {
     momentary(input, index, &input.snapshot.models[index]).or_else(|| monetary(input, index, costs))
+}
+
+/// Whether a caller may have answers of a model, by list, tier and region, whenever they were given.
+#[must_use]
+pub fn may_use(caller: &Caller, model: &Model) -> bool {
+    caller.allow.allows(&model.id) && model.tier <= caller.tier && in_region(&caller.regions, model)
 }
 
 /// Exclusions by what the model and the caller are.

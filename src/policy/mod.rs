@@ -24,7 +24,7 @@ use crate::config::Snapshot;
 use crate::runtime::{ArmKey, ArmStats, LinearStats, OnExhausted};
 use crate::types::{Call, Caller, Features, LevelName, ModelId, PicoUsd, TaskName};
 
-pub use feasible::{Costs, costs, likely_cost};
+pub use feasible::{Costs, costs, likely_cost, may_use};
 pub use fresh::Fresh;
 pub use plan::{plan, refusal};
 pub use resolve::{Asked, not_found, resolve};

@@ -6,10 +6,12 @@
 //! changes. Keyed by name: survives a reload, and a model that comes back finds its past.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{Features, LevelName, ModelId, TaskName};
 
@@ -39,7 +41,7 @@ impl LearnParams {
 }
 
 /// One arm: a model in a cell.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArmKey {
     /// The row of the matrix.
     pub task: TaskName,
@@ -62,7 +64,7 @@ pub struct Observation {
 }
 
 /// Discounted sums of one arm.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
     weight: f64,
     reward: f64,
@@ -96,7 +98,7 @@ pub fn context_of(features: &Features) -> Context {
 }
 
 /// Discounted sums of a model's linear regression of (reward − prior) on the context.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct LinearSums {
     gram: [[f64; CONTEXT_DIMENSIONS]; CONTEXT_DIMENSIONS],
     moment: Context,
@@ -191,6 +193,24 @@ type Shared<K, V> = RwLock<FxHashMap<K, Arc<Mutex<V>>>>;
 pub struct Arms {
     cells: Shared<ArmKey, Sums>,
     models: Shared<ModelId, LinearSums>,
+    /// Something was learned since it was last written down.
+    has_news: AtomicBool,
+}
+
+/// What was learned of one arm or one model, as text that outlives the process.
+#[derive(Serialize, Deserialize)]
+enum Learned {
+    Cell(ArmKey, Sums),
+    Model(ModelId, LinearSums),
+}
+
+impl Learned {
+    fn name(&self) -> String {
+        match self {
+            Self::Cell(key, _) => format!("cell/{}/{}/{}", key.task, key.level, key.model),
+            Self::Model(model, _) => format!("model/{model}"),
+        }
+    }
 }
 
 impl Arms {
@@ -206,12 +226,44 @@ impl Arms {
         if !(seen.reward.is_finite() && seen.weight.is_finite()) {
             return;
         }
+        self.has_news.store(true, Ordering::Relaxed);
         let reward = seen.reward.clamp(0.0, 1.0);
         entry(&self.cells, key).lock().add(reward, &seen, params);
         if let Some((context, prior)) = context {
             entry(&self.models, &key.model)
                 .lock()
                 .add(context, reward - prior, &seen, params);
+        }
+    }
+
+    /// Everything that was learned, as a name and a text for each arm; nothing when there is no news
+    /// since the last call.
+    #[must_use]
+    pub fn written(&self) -> Vec<(String, String)> {
+        if !self.has_news.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let cells = self.cells.read();
+        let models = self.models.read();
+        let cells = cells
+            .iter()
+            .map(|(key, sums)| Learned::Cell(key.clone(), *sums.lock()));
+        let models = models
+            .iter()
+            .map(|(model, sums)| Learned::Model(model.clone(), *sums.lock()));
+        cells
+            .chain(models)
+            .filter_map(|learned| Some((learned.name(), serde_json::to_string(&learned).ok()?)))
+            .collect()
+    }
+
+    /// Takes in a text that an earlier process wrote. One of another version is forgotten: it is
+    /// learned again.
+    pub fn restore(&self, text: &str) {
+        match serde_json::from_str(text) {
+            Ok(Learned::Cell(key, sums)) => *entry(&self.cells, &key).lock() = sums,
+            Ok(Learned::Model(model, sums)) => *entry(&self.models, &model).lock() = sums,
+            Err(_) => {}
         }
     }
 
@@ -404,6 +456,33 @@ mod tests {
         assert!(stats.count < 1e-9, "{stats:?}");
         let linear = arms.linear(&"a".into(), &PARAMS, 60_000);
         assert!(linear.moment.iter().all(|moment| moment.abs() < 1e-9));
+    }
+
+    #[test]
+    fn what_was_learned_can_be_written_down_and_read_again() {
+        let arms = Arms::default();
+        let context = [0.5; CONTEXT_DIMENSIONS];
+        arms.observe(
+            &key("a"),
+            seen(0.3, 1.0, 1_000),
+            Some((&context, 0.5)),
+            &PARAMS,
+        );
+        let written = arms.written();
+        assert_eq!(written.len(), 2);
+        assert_eq!(arms.written(), [], "nothing new");
+        let again = Arms::default();
+        for (_, text) in &written {
+            again.restore(text);
+        }
+        again.restore("{\"of\": \"another version\"}");
+        let of = |arms: &Arms| arms.stats(&key("a"), 0.5, &PARAMS, 2_000);
+        assert_eq!(of(&again), of(&arms));
+        let moment = |arms: &Arms| arms.linear(&"a".into(), &PARAMS, 2_000).moment;
+        assert_eq!(
+            format!("{:?}", moment(&again)),
+            format!("{:?}", moment(&arms))
+        );
     }
 
     #[test]

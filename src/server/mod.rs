@@ -1,6 +1,7 @@
 //! Sockets in, requests out: accept loop, TLS, hyper's connection loop, caps, drain. Looks at no
 //! body; what a request means is the handler's.
 
+mod heads;
 mod stall;
 mod tls;
 
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use tls::{TlsError, TlsIdentity};
 
+use heads::{Heads, WatchedStream};
 use stall::StallGuard;
 
 /// Where hyper gives up on a head and answers 431 without a body: twice what `ingress` takes, so that
@@ -42,6 +44,11 @@ const WRITE_STALL: Duration = Duration::from_mins(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the drain deadline streams get their terminal event; this long they may take to flush it.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
+
+/// In a request's extensions: its head gave its body's length twice, by `content-length` and by
+/// `transfer-encoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoLengths;
 
 /// Answers requests. Must not panic; a panic costs the request and is answered with `on_panic`.
 pub trait Handler: Send + Sync + 'static {
@@ -177,12 +184,19 @@ struct Connection<H> {
 impl<H: Handler> Connection<H> {
     async fn run(self, socket: TcpStream) {
         let guarded = StallGuard::new(socket, WRITE_STALL);
+        let heads = Heads::default();
         match self.identity.clone() {
-            None => self.speak(TokioIo::new(guarded)).await,
+            None => {
+                let watched = WatchedStream::new(guarded, heads.clone());
+                self.speak(TokioIo::new(watched), heads).await;
+            }
             Some(identity) => {
                 let handshake = identity.acceptor().accept(guarded);
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                    Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
+                    Ok(Ok(stream)) => {
+                        let watched = WatchedStream::new(stream, heads.clone());
+                        self.speak(TokioIo::new(watched), heads).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                     Err(_) => tracing::debug!("TLS handshake took too long"),
                 }
@@ -190,12 +204,15 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn speak<I>(self, io: I)
+    async fn speak<I>(self, io: I, heads: Heads)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let handler = self.handler;
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if heads.begin_request() {
+                request.extensions_mut().insert(TwoLengths);
+            }
             let handler = Arc::clone(&handler);
             async move {
                 let answered = std::panic::AssertUnwindSafe(handler.handle(request))

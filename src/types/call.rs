@@ -223,6 +223,15 @@ pub struct Directives {
     pub traceparent: Option<String>,
 }
 
+impl Directives {
+    /// The trace that the client's `traceparent` names: 32 hexadecimal digits after the version
+    /// (W3C Trace Context §3.2.2).
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref()?.get(3..35)
+    }
+}
+
 /// A decoded request. The client's bytes are kept; spans point into them.
 #[derive(Clone, Debug)]
 pub struct Call {

@@ -241,6 +241,9 @@ pub struct RequestRecord {
     /// it tells nothing to whoever lacks the key. The sign means nothing.
     #[serde(default)]
     pub fingerprint: Option<i64>,
+    /// The trace that the client's `traceparent` names, for the log line; `decision` keeps it.
+    #[serde(skip)]
+    pub trace_id: Option<Box<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// The status that the client got.

@@ -2,7 +2,7 @@
 //! of the client's headers none that could name a destination, a credential or an encoding.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::Full;
 use secrecy::ExposeSecret;
@@ -14,6 +14,8 @@ use super::Outbound;
 
 const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+/// As it came: without spans of our own we take no part in the trace (W3C Trace Context §4.2).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
@@ -46,6 +48,13 @@ pub fn build(
     headers.insert(USER_AGENT, OUR_NAME);
     for (name, value) in &outbound.provider.headers {
         headers.insert(name, value.clone());
+    }
+    if let (true, Some(parent)) = (
+        outbound.provider.propagate_trace,
+        &call.directives.traceparent,
+    ) && let Ok(value) = HeaderValue::from_str(parent)
+    {
+        headers.insert(TRACEPARENT, value);
     }
     match outbound
         .deployment

@@ -367,6 +367,10 @@ async fn a_bad_head_is_answered_and_a_pipelined_one_holds_nothing_back() {
     ] {
         let answer = raw(proxy.data, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{head:?}: {answer:?}");
+        assert!(
+            answer.contains("\"code\":\"invalid_request_error\""),
+            "{answer:?}"
+        );
     }
     let mut socket = TcpStream::connect(proxy.data).await.expect("a connection");
     let first = "GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\nGET /v1/mo";

@@ -331,6 +331,7 @@ fn all_kinds() -> Vec<ErrorKind> {
         K::NoCandidateAvailable,
         K::Overloaded,
         K::NotCached,
+        K::IdempotencyKeyReused,
         K::Internal,
     ];
     for kind in all {
@@ -351,6 +352,7 @@ fn all_kinds() -> Vec<ErrorKind> {
             | K::NoCandidateAvailable
             | K::Overloaded
             | K::NotCached
+            | K::IdempotencyKeyReused
             | K::Internal => {}
         }
     }

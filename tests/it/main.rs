@@ -30,6 +30,7 @@ mod money;
 mod month;
 mod outages;
 mod reload;
+mod repeats;
 mod replicas;
 mod resilience;
 mod saves;

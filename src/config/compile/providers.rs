@@ -66,6 +66,7 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
         signer: signer.unwrap_or(Signer::None),
         headers: headers(cx, name, &provider.headers),
         limits,
+        propagate_trace: provider.propagate_trace,
         quirks: Quirks {
             no_stream_options: provider
                 .quirks

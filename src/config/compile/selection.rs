@@ -223,6 +223,8 @@ pub fn compile_cache(cx: &mut Context<'_, '_>, cache: &CacheConfig) -> CachePara
     CacheParams {
         exact_ttl: seconds(cache.exact.ttl_seconds),
         exact_max_bytes: cache.exact.max_bytes,
+        idempotency_ttl: seconds(cache.idempotency.ttl_seconds),
+        idempotency_max_bytes: cache.idempotency.max_bytes,
         templates: cache
             .templates
             .iter()

@@ -38,9 +38,9 @@ pub use resilience::{
     ResilienceConfig, RetryConfig, TimeoutsConfig,
 };
 pub use routing::{
-    CacheConfig, ClassifierConfig, ExactCacheConfig, LevelConfig, ObjectiveConfig, PolicyConfig,
-    RowConfig, SelectConfig, SemanticCacheConfig, TemplateConfig, ThresholdsConfig,
-    VirtualModelConfig, WhenConfig,
+    CacheConfig, ClassifierConfig, ExactCacheConfig, IdempotencyConfig, LevelConfig,
+    ObjectiveConfig, PolicyConfig, RowConfig, SelectConfig, SemanticCacheConfig, TemplateConfig,
+    ThresholdsConfig, VirtualModelConfig, WhenConfig,
 };
 pub use scalar::{Decimal, SecretText};
 pub use server::{AuthConfig, AuthMode, ServerConfig, StateConfig, TlsConfig};

@@ -39,6 +39,10 @@ pub struct ProviderConfig {
     /// How it bills answers that are not read to their end.
     #[serde(default)]
     pub billing: BillingConfig,
+    /// Send the client's `traceparent` on to this provider, so that its traces and the client's can be
+    /// put together. Off: a trace's id would tell a stranger which requests belong together.
+    #[serde(default)]
+    pub propagate_trace: bool,
     /// Answers by itself instead of calling anybody: for demonstrations, staging and tests.
     pub simulated: Option<SimulatedConfig>,
 }

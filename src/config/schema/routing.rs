@@ -178,6 +178,8 @@ pub struct VirtualModelConfig {
 pub struct CacheConfig {
     /// The same request again, by the same team.
     pub exact: ExactCacheConfig,
+    /// The same request again by its `idempotency-key`.
+    pub idempotency: IdempotencyConfig,
     /// A request that means the same. Not in this release.
     pub semantic: SemanticCacheConfig,
     /// Canned answers.
@@ -206,6 +208,28 @@ impl Default for ExactCacheConfig {
             ttl_seconds: 3600,
             // Some 60,000 answers of 4 KiB.
             max_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The same request again by its `idempotency-key`: whole answers only.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdempotencyConfig {
+    /// How long an answer is kept for repetitions, seconds; 0: the header has no effect.
+    #[schemars(range(min = 0, max = 604_800))]
+    pub ttl_seconds: u64,
+    /// Most memory for such answers, bytes. Read at start.
+    pub max_bytes: u64,
+}
+
+impl Default for IdempotencyConfig {
+    fn default() -> Self {
+        Self {
+            // SDKs retry within minutes, job queues within the hour.
+            ttl_seconds: 3600,
+            // Some 15,000 answers of 4 KiB.
+            max_bytes: 64 << 20,
         }
     }
 }

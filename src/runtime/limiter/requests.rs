@@ -152,7 +152,7 @@ impl RequestCell {
     pub(super) fn standing(&self, ticks: u64) -> Standing {
         let burst = u64::from(self.quota.burst.get());
         Standing {
-            limit: self.quota.per_minute.get().into(),
+            limit: burst,
             remaining: burst.saturating_sub(self.used(ticks)),
             reset: Duration::from_nanos(self.tat.get().saturating_sub(ticks)),
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// How one limit stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The limit per minute.
+    /// How many would pass at once when nothing was used of late: the burst.
     pub limit: u64,
-    /// How many would pass at this moment; with a burst below the limit, never more than the burst.
+    /// How many would pass at this moment, of `limit`.
     pub remaining: u64,
     /// When the limit would be whole again without further use.
     pub reset: Duration,

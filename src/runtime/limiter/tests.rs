@@ -255,7 +255,7 @@ fn the_tightest_scope_is_shown() {
     drop(bench.admit(&scopes).expect("passes"));
     let standing = bench.limiters.standing(&scopes, bench.now);
     let expect = Standing {
-        limit: 600,
+        limit: 60,
         remaining: 59,
         reset: Duration::from_millis(100),
     };

@@ -80,7 +80,7 @@ impl TokenBucket {
         self.drain(now, Some(rate.per_minute));
         let free = units(rate.burst).saturating_sub(self.debt) / UNITS;
         Standing {
-            limit: rate.per_minute,
+            limit: rate.burst,
             remaining: u64::try_from(free).unwrap_or(u64::MAX),
             reset: worked_off_in(self.debt, rate.per_minute),
         }

@@ -80,6 +80,7 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
         propensity: row.get("propensity")?,
         cache: column_word(row, "cache")?,
         fingerprint: row.get("fingerprint")?,
+        trace_id: None,
         outcome: column_word(row, "outcome")?,
         status: row.get("status")?,
         error_code: row.get("error_code")?,
