@@ -177,3 +177,73 @@ resilience: { timeouts: { response_ms: 100, first_event_ms: 100 }, retry: { base
     }
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn first_requests_of_an_unknown_end_user_share_one_budget() {
+    let upstream =
+        Upstream::start(|request| Script::answer(request, "ok", 10, 10).before(Step::Gate)).await;
+    // 100 output tokens of `small` at most are 60 µUSD, so that a limit of 300 admits four at a time.
+    let more = "budgets: [ { name: each, match: { team: default, end_user: \"*\" }, limit_usd: 0.0003, period: total } ]";
+    let proxy = Proxy::start(&two_models(&upstream.base_url(), more)).await;
+    let client = proxy.client();
+    let body_of = |user: &str| {
+        let mut body = chat("small", "hi");
+        body["max_tokens"] = json!(100);
+        body["user"] = json!(user);
+        body
+    };
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (client, body) = (client.clone(), body_of("stranger"));
+        asking.spawn(async move { client.chat(&body).await.status });
+    }
+    // Those who cannot pay are refused while the others wait at the gate.
+    let mut refused = 0;
+    while refused < 36 {
+        let status = asking
+            .join_next()
+            .await
+            .expect("some are left")
+            .expect("an answer");
+        assert_eq!(status, 429);
+        refused += 1;
+    }
+    let arrived = std::time::Duration::from_secs(10);
+    let some = tokio::time::timeout(arrived, upstream.wait_for_calls(1)).await;
+    assert!(
+        some.is_ok() && upstream.calls() <= 4,
+        "{}",
+        upstream.calls()
+    );
+    upstream.open_gate();
+    assert_eq!(client.chat(&body_of("another")).await.status, 200);
+    proxy.stop().await;
+}
+
+#[test]
+fn every_bug_of_others_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/money.md")).expect("the page");
+    let table = page.split("## Bugs of others").nth(1).expect("the table");
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .collect();
+    assert!(rows.len() >= 30, "{}", rows.len());
+    for row in rows {
+        let named: Vec<&str> = row.split('`').filter(|it| it.contains(".rs::")).collect();
+        assert!(!named.is_empty(), "no test: {row}");
+        for test in named {
+            let (file, name) = test.split_once("::").expect("file::test");
+            let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+            assert!(
+                text.contains(&format!("fn {name}(")),
+                "{test} does not exist"
+            );
+        }
+    }
+    // Every number of the reference that the table was made from.
+    let numbers = table.matches('#').count();
+    assert!(numbers >= 45, "{numbers} bugs");
+}
