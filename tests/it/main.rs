@@ -26,6 +26,7 @@ mod errors;
 mod harness;
 mod http;
 mod kills;
+mod ledger_postgres;
 mod money;
 mod month;
 mod outages;

@@ -14,6 +14,9 @@ mod server;
 mod tls;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
