@@ -4,6 +4,7 @@ use super::snapshot::{LedgerLocation, ProviderEndpoint, Signer};
 use super::*;
 use crate::types::{Price, ServiceTier, TaskName, Tier};
 
+mod budgets;
 mod hostile;
 mod prices;
 mod shipped;

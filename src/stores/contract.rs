@@ -120,6 +120,44 @@ async fn the_same_record_twice_counts_once() {
 }
 
 #[tokio::test]
+async fn spending_by_end_user_is_exact_and_knows_who_named_nobody() {
+    check(64, async |ledger: Ledger| {
+        for (number, user) in [Some("ann"), None, Some("bob"), Some("ann")]
+            .into_iter()
+            .enumerate()
+        {
+            let mut written = record(&format!("req_{number}"));
+            written.end_user = user.map(str::to_owned);
+            commit(&ledger, written);
+        }
+        let cost = record("req_0").cost;
+        let by_user = |filter: &SpendFilter, range| {
+            let mut sums = ledger.spent_by_end_user(filter, range).expect("sums");
+            sums.retain(|(_, spent)| spent.is_positive());
+            sums.sort();
+            sums
+        };
+        let expect = [
+            (None, cost),
+            (Some("ann".to_owned()), cost + cost),
+            (Some("bob".to_owned()), cost),
+        ];
+        assert_eq!(by_user(&SpendFilter::default(), ALWAYS), expect);
+        let nobodys = SpendFilter {
+            team: Some("nobody".into()),
+            ..SpendFilter::default()
+        };
+        assert_eq!(by_user(&nobodys, ALWAYS), []);
+        let before = TimeRange {
+            from_ms: 0,
+            to_ms: 1,
+        };
+        assert_eq!(by_user(&SpendFilter::default(), before), []);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn slots_bound_what_is_in_flight_and_come_back() {
     check(2, async |ledger: Ledger| {
         let first = ledger.reserve().expect("a slot");

@@ -18,6 +18,7 @@
 )]
 
 mod alerts;
+mod budgets;
 mod contract;
 mod data;
 mod deploy;

@@ -207,6 +207,11 @@ impl Cell {
         self.spent + leased.map_or(PicoUsd::ZERO, |leased| leased.elsewhere())
     }
 
+    /// By this the one of a budget's end users is found who is nearest to the limit.
+    pub(super) fn most_first(&self) -> (PicoUsd, PicoUsd) {
+        (self.all_spent(), self.reserved)
+    }
+
     fn own(&self) -> Own {
         Own {
             spent: self.spent,

@@ -125,4 +125,68 @@ mod tests {
             ("2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"),
         );
     }
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn the_days_of_the_changes_have_23_and_25_hours() {
+        let hours = |zone: &str, now: &str| {
+            let timezone = TimeZone::get(zone).expect("a time zone");
+            let now: Timestamp = now.parse().expect("an instant");
+            let day = bounds(Period::Day, &timezone, now.as_millisecond());
+            (day.end_ms - day.start_ms) / HOUR_MS
+        };
+        assert_eq!(hours("Europe/Madrid", "2026-03-29T12:00:00Z"), 23);
+        assert_eq!(hours("Europe/Madrid", "2026-10-25T12:00:00Z"), 25);
+        // Clocks that change at midnight: it is skipped in spring and comes twice in autumn.
+        assert_eq!(hours("America/Santiago", "2026-09-06T12:00:00Z"), 23);
+        assert_eq!(hours("America/Havana", "2026-03-08T12:00:00Z"), 23);
+        assert_eq!(hours("America/Havana", "2026-11-01T12:00:00Z"), 25);
+        assert_eq!(hours("Asia/Beirut", "2026-03-29T12:00:00Z"), 23);
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// Changes at midnight, of half an hour, a day that never was, and none at all.
+        const ZONES: [&str; 12] = [
+            "UTC",
+            "Europe/Madrid",
+            "America/New_York",
+            "America/Santiago",
+            "America/Havana",
+            "America/Asuncion",
+            "Africa/Cairo",
+            "Asia/Beirut",
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+            "Pacific/Apia",
+            "Pacific/Chatham",
+        ];
+        const PERIODS: [Period; 3] = [Period::Day, Period::Week, Period::Month];
+        /// 2010 to 2036.
+        const YEARS: std::ops::Range<i64> = 1_262_304_000_000..2_082_758_400_000;
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(2_000))]
+            #[test]
+            fn periods_hold_their_instants_and_join_without_gap_or_overlap(
+                now_ms in YEARS, zone in 0..ZONES.len(), period in 0..PERIODS.len(),
+            ) {
+                let timezone = TimeZone::get(ZONES[zone]).expect("a time zone");
+                let at = |ms| bounds(PERIODS[period], &timezone, ms);
+                let here = at(now_ms);
+                prop_assert!(here.start_ms <= now_ms && now_ms < here.end_ms, "{:?}", here);
+                prop_assert_eq!(at(here.start_ms), here);
+                prop_assert_eq!(at(here.end_ms - 1), here);
+                prop_assert_eq!(at(here.end_ms).start_ms, here.end_ms, "the next follows at once");
+                prop_assert_eq!(at(here.start_ms - 1).end_ms, here.start_ms);
+                let days = (here.end_ms - here.start_ms) / HOUR_MS;
+                let (least, most) = [(23, 25), (143, 169), (27 * 24, 745)][period];
+                prop_assert!((least..=most).contains(&days), "{} hours", days);
+            }
+        }
+    }
 }

@@ -510,7 +510,7 @@ impl State {
                 let own = of_family(at).map(|(_, cell)| cell);
                 let most = own
                     .chain([at])
-                    .max_by_key(|&cell| self.cells[cell].all_spent());
+                    .max_by_key(|&cell| self.cells[cell].most_first());
                 let mut view = self.cells[most.unwrap_or(at)].view(now_ms);
                 view.end_users = self.families[at].as_ref().map(Family::len);
                 view

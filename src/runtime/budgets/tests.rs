@@ -8,6 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pacing;
+mod schedules;
+mod users;
+
 /// 2026-11-21 00:00:00 UTC, a Saturday.
 const MIDNIGHT_MS: i64 = 1_795_219_200_000;
 const HOUR_MS: i64 = 3_600_000;

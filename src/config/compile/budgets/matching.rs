@@ -113,10 +113,12 @@ fn check_tag(
 ) {
     let teams = named.teams.values().flat_map(|team| &team.tags);
     let keys = named.keys.iter().flat_map(|key| &key.tags);
-    let all: Vec<(&str, &str)> = teams
+    let mut all: Vec<(&str, &str)> = teams
         .chain(keys)
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
+    all.sort_unstable();
+    all.dedup();
     if all.contains(&(name, value)) {
         return;
     }
@@ -127,7 +129,8 @@ fn check_tag(
         .map(|(_, value)| *value)
         .collect();
     let (message, hint) = if values.is_empty() {
-        let names = all.iter().map(|(name, _)| *name);
+        let mut names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        names.dedup();
         (
             format!("no key or team has a tag `{name}`"),
             suggest::nearest(name, names),
