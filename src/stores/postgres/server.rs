@@ -122,8 +122,9 @@ fn speaks_of_tls(error: &tokio_postgres::Error) -> bool {
     while let Some(cause) = source {
         let wrapped = cause
             .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>() || wrapped.is_some_and(|it| it.is::<rustls::Error>()) {
+            .and_then(std::io::Error::get_ref)
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+        if wrapped || cause.is::<rustls::Error>() {
             return true;
         }
         source = cause.source();

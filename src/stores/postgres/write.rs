@@ -15,7 +15,7 @@ use super::columns::{ATTEMPTS, Column, REQUESTS, Values, storable};
 use super::read;
 use super::server::Failure;
 use crate::stores::usage::{Feedback, FeedbackOutcome};
-use crate::types::RequestRecord;
+use crate::types::{KeyId, RequestRecord};
 
 /// The grain of the sums in `spend`.
 pub(super) const QUARTER_MS: i64 = 15 * 60 * 1000;
@@ -137,7 +137,7 @@ fn values_of<'r>(records: &[&'r RequestRecord]) -> Result<Vec<Values<'r>>, Failu
     let ids: Vec<_> = records.iter().map(|it| it.request_id.as_str()).collect();
     let whole: Vec<_> = records
         .iter()
-        .map(|record| serde_json::to_string(record))
+        .map(serde_json::to_string)
         .collect::<Result<_, _>>()
         .map_err(|error| Failure::Unreadable(error.to_string()))?;
     let tried: Vec<_> = records
@@ -157,9 +157,7 @@ fn values_of<'r>(records: &[&'r RequestRecord]) -> Result<Vec<Values<'r>>, Failu
     values.push(of_attempt(|record| Some(record.request_id.as_str())));
     values.push(of_attempt(|record| Some(record.team.as_str())));
     values.push(of_attempt(|record| Some(record.app.as_str())));
-    values.push(of_attempt(|record| {
-        record.key.as_ref().map(|key| key.as_str())
-    }));
+    values.push(of_attempt(|record| record.key.as_ref().map(KeyId::as_str)));
     values.extend(ATTEMPTS.iter().map(|it| it.values(&attempts)));
     Ok(values)
 }
