@@ -1,6 +1,7 @@
 //! The admin listener: metrics, probes, dashboard and what it reads, reload. Its own socket, so that
 //! nothing here can be reached through the data listener.
 
+mod finance;
 mod overview;
 
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::bootstrap;
+use crate::cli::report::ReportError;
 use crate::config::Diagnostic;
 use crate::gateway::Gateway;
 use crate::server::Handler;
@@ -60,10 +63,17 @@ impl Admin {
         match (method, path) {
             (&Method::GET, "/metrics") => self.metrics(),
             (&Method::GET, "/api/overview") => self.overview().await,
+            (&Method::GET, "/api/finance") => {
+                let by = finance::parameter(request.uri().query(), "by");
+                self.figures(move |gw| finance::month(gw, by.as_deref()))
+                    .await
+            }
+            (&Method::GET, "/api/insights") => self.figures(finance::insights).await,
             (&Method::POST, "/reload") => self.reload().await,
             _ => text(
                 StatusCode::NOT_FOUND,
-                "served are GET /, /livez, /readyz, /metrics, /api/overview and POST /reload\n",
+                "served are GET /, /livez, /readyz, /metrics, /api/overview, /api/finance, /api/insights \
+                 and POST /reload\n",
             ),
         }
     }
@@ -125,6 +135,28 @@ impl Admin {
                     JSON,
                     Bytes::from(body.to_string()),
                 )
+            }
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "a fault in the proxy\n"),
+        }
+    }
+
+    /// Figures of finance, read aside from the async threads.
+    async fn figures(
+        &self,
+        read: impl FnOnce(&Gateway) -> Result<Box<RawValue>, ReportError> + Send + 'static,
+    ) -> Response<Full<Bytes>> {
+        let gateway = Arc::clone(&self.gateway);
+        match tokio::task::spawn_blocking(move || read(&gateway)).await {
+            Ok(Ok(value)) => respond(StatusCode::OK, JSON, Bytes::from(value.to_string())),
+            Ok(Err(error)) => {
+                // What was asked for is wrong, or the ledger cannot be read.
+                let status = if error.exit_code() == crate::cli::EXIT_BAD_INPUT {
+                    StatusCode::BAD_REQUEST
+                } else {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                };
+                let body = json!({"error": {"message": error.to_string()}});
+                respond(status, JSON, Bytes::from(body.to_string()))
             }
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "a fault in the proxy\n"),
         }

@@ -6,7 +6,7 @@
 
 mod export;
 mod focus;
-pub(crate) mod insights;
+mod insights;
 mod period;
 mod reconcile;
 mod statement;
@@ -17,6 +17,8 @@ mod tests;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
 
 use crate::config::snapshot::LedgerLocation;
 use crate::config::{Severity, Snapshot, load_file, suggest};
@@ -207,6 +209,37 @@ pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<bool, ReportE
         }
     }
     Ok(true)
+}
+
+/// The present month as JSON, for the dashboard. A currency that has no rate for all of it is left
+/// out.
+pub(crate) fn month_as_json(
+    ledger: &dyn ReportReads,
+    by: &str,
+    now_ms: i64,
+    currency: Option<&Currency>,
+) -> Result<Box<RawValue>, ReportError> {
+    let query = ReportQuery {
+        range: period::named("month", now_ms)?,
+        by: dimensions(by)?,
+    };
+    let statement = match Statement::draw(ledger, query.clone(), Some(now_ms), currency) {
+        Err(ReportError::NoRate { .. }) => Statement::draw(ledger, query, Some(now_ms), None)?,
+        drawn => drawn?,
+    };
+    let mut out = Vec::new();
+    export::json(&statement, &mut out)?;
+    let text = String::from_utf8_lossy(&out).into_owned();
+    Ok(RawValue::from_string(text).map_err(io::Error::from)?)
+}
+
+/// The present month's insights as JSON, for the dashboard.
+pub(crate) fn insights_as_json(
+    ledger: &dyn ReportReads,
+    now_ms: i64,
+) -> Result<Box<RawValue>, ReportError> {
+    let found = insights::Insights::draw(ledger, period::named("month", now_ms)?)?;
+    Ok(found.to_json().map_err(io::Error::from)?)
 }
 
 /// Says that the period is empty, and which would not be.

@@ -24,6 +24,7 @@ mod data;
 mod deploy;
 mod door;
 mod errors;
+mod finance;
 mod harness;
 mod http;
 mod kills;

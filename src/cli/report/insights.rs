@@ -27,7 +27,7 @@ const MARGIN: f64 = 0.05;
 
 /// What was found in a period.
 #[derive(Debug)]
-pub(crate) struct Insights {
+pub(super) struct Insights {
     range: TimeRange,
     total: PicoUsd,
     patterns: Vec<Pattern>,

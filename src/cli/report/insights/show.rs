@@ -147,7 +147,7 @@ impl Insights {
     }
 
     /// All of it, amounts exact.
-    pub(crate) fn to_json(&self) -> serde_json::Result<Box<RawValue>> {
+    pub(in crate::cli::report) fn to_json(&self) -> serde_json::Result<Box<RawValue>> {
         let document = JsonInsights {
             period: JsonPeriod::of(self.range),
             cost_usd: money(self.total)?,
