@@ -162,3 +162,21 @@ fn end_users_need_somebody_whose_they_are_and_risks_a_measure() {
         ],
     );
 }
+
+#[test]
+fn the_documented_file_is_sound() {
+    let page = include_str!("../../../docs/budgets.md");
+    let sample = page.split("```yaml\n").nth(1).expect("a sample");
+    let sample = sample.split("```").next().expect("an end");
+    let (teams, budgets) = sample.split_once("budgets:\n").expect("budgets");
+    let text = PEOPLE
+        .replace(
+            "teams: { search: { tags: { cost_center: \"4711\", stage: live } }, other: {} }\n",
+            teams,
+        )
+        .replace("team: other, ", "")
+        .replace("app: shop", "app: agents");
+    let snapshot = load_base(&format!("{text}{budgets}")).expect("a sound file");
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    assert_eq!(snapshot.budgets.len(), 6);
+}
