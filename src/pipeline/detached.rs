@@ -99,7 +99,7 @@ impl Detached {
         match answered {
             Some(Ok(Reply::Whole(whole))) => {
                 orphaned.close(true, |attempt| {
-                    super::attempting::note_whole(attempt, &whole)
+                    super::attempting::note_whole(attempt, &whole);
                 });
             }
             Some(Ok(Reply::Stream(stream))) => {

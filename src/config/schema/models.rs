@@ -110,7 +110,7 @@ pub enum PriceConfig {
     /// 0: declared free.
     Free(#[schemars(range(min = 0, max = 0))] f64),
     /// One price.
-    Classes(PriceClasses),
+    Classes(Box<PriceClasses>),
     /// Several, each with the day from which it holds.
     Dated(Vec<PriceClasses>),
 }
@@ -277,7 +277,8 @@ impl<'de> Visitor<'de> for PriceVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PriceConfig, A::Error> {
-        PriceClasses::deserialize(MapAccessDeserializer::new(map)).map(PriceConfig::Classes)
+        PriceClasses::deserialize(MapAccessDeserializer::new(map))
+            .map(|classes| PriceConfig::Classes(Box::new(classes)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<PriceConfig, A::Error> {

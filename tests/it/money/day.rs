@@ -181,7 +181,7 @@ fn behaviour(books: &Arc<Books>) -> impl Fn(&Received) -> Script + Send + Sync +
                 &charge(&model, "flex", plain),
             ),
             // Every third is served as usual all the same.
-            "priority stream" if number % 3 == 0 => {
+            "priority stream" if number.is_multiple_of(3) => {
                 answer_as(request, &model, Some("default"), &charge(&model, "", plain))
             }
             "priority stream" => answer_as(
