@@ -201,7 +201,7 @@ pub struct Arms {
 #[derive(Serialize, Deserialize)]
 enum Learned {
     Cell(ArmKey, Sums),
-    Model(ModelId, LinearSums),
+    Model(ModelId, Box<LinearSums>),
 }
 
 impl Learned {
@@ -250,7 +250,7 @@ impl Arms {
             .map(|(key, sums)| Learned::Cell(key.clone(), *sums.lock()));
         let models = models
             .iter()
-            .map(|(model, sums)| Learned::Model(model.clone(), *sums.lock()));
+            .map(|(model, sums)| Learned::Model(model.clone(), Box::new(*sums.lock())));
         cells
             .chain(models)
             .filter_map(|learned| Some((learned.name(), serde_json::to_string(&learned).ok()?)))
@@ -262,7 +262,7 @@ impl Arms {
     pub fn restore(&self, text: &str) {
         match serde_json::from_str(text) {
             Ok(Learned::Cell(key, sums)) => *entry(&self.cells, &key).lock() = sums,
-            Ok(Learned::Model(model, sums)) => *entry(&self.models, &model).lock() = sums,
+            Ok(Learned::Model(model, sums)) => *entry(&self.models, &model).lock() = *sums,
             Err(_) => {}
         }
     }

@@ -340,6 +340,29 @@ async fn a_refused_reload_is_told_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_cannot_store_is_told_and_so_is_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("t.db");
+    let upstream = Upstream::plain("yes").await;
+    let receiver = Upstream::start(|_| Script::json(200, &json!({}))).await;
+    let state = format!("sqlite:{}", file.display());
+    let more = webhook(&hook_url(&receiver), ", events: [\"ledger.*\"]");
+    let proxy = Proxy::start(&one_model(&upstream.base_url(), &state, &more)).await;
+    let other = rusqlite::Connection::open(&file).expect("opened");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    assert_eq!(proxy.client().chat(&chat("m", "go")).await.status, 200);
+    let told = first_of(&receiver, "ledger.unhealthy").await;
+    assert_eq!(told["severity"], "critical");
+    assert!(
+        told["data"]["waiting_records"].as_u64() >= Some(1),
+        "{told}"
+    );
+    other.execute_batch("COMMIT").expect("let go");
+    first_of(&receiver, "ledger.recovered").await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_webhook_slows_no_request_and_bounds_its_queue() {
     let receiver = Upstream::start(|_| Script::json(200, &json!({})).before(Step::Stall)).await;
     let upstream = Upstream::plain("yes").await;

@@ -141,7 +141,7 @@ test("every header of a whole answer", async () => {
   assert.equal(header("x-tollgate-attempts"), "1");
   assert.match(header("x-tollgate-cost-usd"), /^0\.\d+$/);
   assert.ok(Number(header("x-tollgate-overhead-us")) > 0);
-  assert.equal(header("x-ratelimit-limit-requests"), "60000");
+  assert.equal(header("x-ratelimit-limit-requests"), "6000");
   assert.ok(header("x-ratelimit-remaining-tokens") && header("x-ratelimit-reset-tokens"));
   const record = await recordOf(requestId);
   assert.deepEqual(record.tags, { feature: "search" });
