@@ -3,6 +3,7 @@
 pub mod alerts;
 mod hydrate;
 pub mod learned;
+mod retention;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
 
 use self::hydrate::hydrate;
+pub use self::retention::{RetentionClock, let_old_rows_go};
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]

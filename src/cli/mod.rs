@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod keys;
+pub mod ledger;
 pub mod models;
 pub mod report;
 pub mod schema;
@@ -97,6 +98,9 @@ Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
   tollgate report --from 2026-11-01 --by team,model
   tollgate report --by app,task --format csv > november.csv")]
     Report(report::Args),
+    /// Back the ledger up, bring a backup back, check it
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Make virtual keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -277,6 +281,7 @@ pub fn run(command: &Command, colour: bool, out: &mut dyn Write) -> u8 {
         Command::Serve(args) => return serve::run(args),
         Command::Demo(args) => return demo::run(args, out),
         Command::Report(args) => return run_report(args, colour, out),
+        Command::Ledger(command) => return run_ledger(command, out),
         Command::Explain(args) => explain::run(args, colour, out),
         Command::Check(args) => check::run(args, colour, out),
         Command::Schema => schema::run(out),
@@ -297,6 +302,14 @@ fn run_report(args: &report::Args, colour: bool, out: &mut dyn Write) -> u8 {
         Ok(true) => EXIT_OK,
         Ok(false) => EXIT_FAILED,
         Err(report::ReportError::Output(error)) => exit_code(&Err(error)),
+        Err(error) => complain(&error.to_string(), error.exit_code()),
+    }
+}
+
+fn run_ledger(command: &ledger::LedgerCommand, out: &mut dyn Write) -> u8 {
+    match ledger::run(command, Clock::system().unix_ms(), out) {
+        Ok(code) => code,
+        Err(ledger::CareError::Output(error)) => exit_code(&Err(error)),
         Err(error) => complain(&error.to_string(), error.exit_code()),
     }
 }

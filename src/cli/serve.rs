@@ -394,12 +394,14 @@ impl Reloading {
 async fn housekeeping(gw: Arc<Gateway>, identity: Option<Arc<TlsIdentity>>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     let mut last_saved = tokio::time::Instant::now();
+    let mut retention = bootstrap::RetentionClock::default();
     loop {
         tokio::select! {
             () = gw.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         bootstrap::refresh_gauges(&gw);
+        bootstrap::let_old_rows_go(&gw, &mut retention);
         bootstrap::alerts::announce_budgets(&gw).await;
         bootstrap::alerts::announce_latency(&gw);
         bootstrap::alerts::announce_ledger(&gw);

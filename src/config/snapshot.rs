@@ -126,6 +126,8 @@ pub struct StateParams {
     pub ledger: LedgerLocation,
     /// Most requests in flight plus records that are not stored yet.
     pub ledger_buffer_records: usize,
+    /// How long rows are kept; forever when not set.
+    pub retention_days: Option<u32>,
 }
 
 /// Where the ledger is kept.

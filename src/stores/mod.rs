@@ -33,7 +33,7 @@ pub use report::{
 };
 pub use shared::{LEASE_TTL_MS, RECOVERY_MS, SharedError, SharedMemory, SharedStore};
 pub use source::LedgerSource;
-pub use sqlite::LedgerFile;
+pub use sqlite::{LedgerContents, LedgerFile};
 pub use usage::{
     Feedback, FeedbackOutcome, FeedbackStore, LedgerError, SpendBy, SpendFilter, SpendRow,
     TimeRange, UsageReads, UsageSink,

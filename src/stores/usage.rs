@@ -45,6 +45,15 @@ pub enum LedgerError {
         /// The ledger's file.
         path: PathBuf,
     },
+    /// A file would have to be overwritten.
+    #[error(
+        "{}: there is a file already; name another one, or put this one aside (`restore --replace` does)",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no such file.
     #[error("{}: there is no ledger here; `tollgate serve` creates it", path.display())]
     Missing {
@@ -297,6 +306,16 @@ pub trait UsageSink: Send {
     /// # Errors
     /// When nothing of the batch was stored.
     fn append(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), LedgerError>;
+
+    /// Lets up to `at_most` requests go that began before `before_ms`, the oldest first, keeping
+    /// their sums for reports and budgets. Returns how many there were: fewer than `at_most` means
+    /// that none is left. A back end that keeps everything does nothing.
+    ///
+    /// # Errors
+    /// When nothing was let go.
+    fn purge(&mut self, _before_ms: i64, _at_most: usize) -> Result<usize, LedgerError> {
+        Ok(0)
+    }
 }
 
 /// Reads what has been stored. Calls block for as long as a disk takes: not for async code.

@@ -41,34 +41,45 @@ const OUTPUT_PICO: u64 = 600_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A real process of the built binary.
-struct Process {
+pub struct Process {
     child: Child,
-    data: SocketAddr,
-    admin: SocketAddr,
+    pub data: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 impl Process {
     fn start(config: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self::spawn(command, config)
+    }
+
+    /// Adds the arguments to what runs the binary, and waits until it serves.
+    pub fn spawn(mut command: Command, config: &Path) -> Self {
         let (data, admin) = (free_address(), free_address());
-        let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let child = command
             .args(["serve", "--config"])
             .arg(config)
             .args(["--listen", &data.to_string()])
             .args(["--admin-listen", &admin.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
         let process = Self { child, data, admin };
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(process.data).is_err() {
+        while TcpStream::connect(process.data).is_err()
+            || TcpStream::connect(process.admin).is_err()
+        {
             assert!(Instant::now() < deadline, "it does not serve");
             std::thread::sleep(Duration::from_millis(3));
         }
         process
     }
 
-    fn kill(mut self) {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn kill(mut self) {
         self.child.kill().expect("killed with SIGKILL");
         self.child.wait().expect("gone");
     }
@@ -80,9 +91,15 @@ impl Drop for Process {
     }
 }
 
+/// An address that nobody listens on, below the ports that the system gives to outgoing connections:
+/// one of those could take it meanwhile, or even connect to itself.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    loop {
+        let port = rand::rng().random_range(10_000..30_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("an address");
+        }
+    }
 }
 
 /// What the clients saw of answers that they read to their end.

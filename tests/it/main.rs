@@ -25,6 +25,7 @@ mod deploy;
 mod door;
 mod errors;
 mod finance;
+mod full_disk;
 mod harness;
 mod http;
 mod kills;

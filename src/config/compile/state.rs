@@ -38,8 +38,16 @@ pub fn compile_state(
             format!("make it at least {}", server.max_in_flight),
         );
     }
+    if state.retention_days.is_some() && !matches!(ledger, LedgerLocation::Sqlite(_)) {
+        cx.warn(
+            at!["state", "retention_days"],
+            "only a SQLite ledger lets old rows go by itself",
+            "leave it away; in Postgres delete or detach what is too old by a job of your own",
+        );
+    }
     StateParams {
         ledger,
+        retention_days: state.retention_days,
         ledger_buffer_records: usize::try_from(state.ledger_buffer_records).unwrap_or(usize::MAX),
     }
 }

@@ -93,6 +93,11 @@ pub struct StateConfig {
     /// takes some two KiB of memory and of the journal's disk.
     #[schemars(range(min = 16, max = 10_000_000))]
     pub ledger_buffer_records: u64,
+    /// How long a request's row is kept, for a SQLite ledger; nothing is forgotten when it is not set.
+    /// Older rows become sums by day and everything but end user and tag, so that reports and budgets
+    /// still add up. Rows of a budget's present period stay.
+    #[schemars(range(min = 1, max = 36_500))]
+    pub retention_days: Option<u32>,
 }
 
 impl Default for StateConfig {
@@ -104,6 +109,8 @@ impl Default for StateConfig {
             journal: "tollgate.journal".to_owned(),
             // 64 MiB at most; five minutes of a hundred requests per second.
             ledger_buffer_records: 32_768,
+            // Who deletes money's records must have said so.
+            retention_days: None,
         }
     }
 }

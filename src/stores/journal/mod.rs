@@ -134,6 +134,11 @@ impl Journal {
         self.sealed.len()
     }
 
+    /// True when nothing was written to the active segment.
+    pub const fn is_fresh(&self) -> bool {
+        self.active.bytes == 0
+    }
+
     /// The segment that is written to.
     pub const fn active(&self) -> SegmentId {
         self.active.id
@@ -179,18 +184,22 @@ pub(super) fn create_segment(directory: &Path, id: SegmentId) -> Result<Segment,
     Segment::create(directory, id)
 }
 
-/// Deletes segments that [`Journal::take_free`] gave out. One that stays is replayed at the next
-/// start, where every record in it is found to be stored already.
-pub(super) fn delete_segments(segments: Vec<Segment>) {
+/// Deletes segments that [`Journal::take_free`] gave out; false when one stays, as it does on a disk
+/// that became read-only.
+pub(super) fn delete_segments(segments: Vec<Segment>) -> bool {
+    let mut all_gone = true;
     for segment in segments {
-        delete(&segment.path);
+        all_gone &= delete(&segment.path);
     }
+    all_gone
 }
 
-fn delete(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
+fn delete(path: &Path) -> bool {
+    let gone = fs::remove_file(path);
+    if let Err(error) = &gone {
         tracing::warn!(path = %path.display(), %error, "cannot delete a journal segment that is stored");
     }
+    gone.is_ok()
 }
 
 /// The segments of a directory in the order in which they were written.

@@ -75,7 +75,7 @@ impl Default for LedgerOptions {
 }
 
 /// What a back end offers to readers.
-trait Stored: UsageReads + FeedbackStore {}
+pub(in crate::stores) trait Stored: UsageReads + FeedbackStore {}
 impl<T: UsageReads + FeedbackStore> Stored for T {}
 
 /// The ledger of this process. Cheap to clone; the last clone or slot to go stores what is left and
@@ -165,7 +165,7 @@ impl Ledger {
         Self::start(options, Some(journal), Box::new(sink), Arc::new(store))
     }
 
-    fn start(
+    pub(in crate::stores) fn start(
         options: LedgerOptions,
         journal: Option<Journal>,
         sink: Box<dyn UsageSink>,
@@ -218,6 +218,14 @@ impl Ledger {
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.front.queue.trouble()
+    }
+
+    /// Lets requests go that began before this instant, milliseconds since the Unix epoch: the writer
+    /// archives and deletes them in small batches while nothing else is to be done. Reports keep
+    /// adding up and budgets know what was spent; see `docs/adr/0003-ledger.md` for what is lost.
+    /// Returns at once; call it again from time to time.
+    pub fn purge_before(&self, before_ms: i64) {
+        self.front.queue.purge_before(before_ms);
     }
 
     /// Waits until everything that was committed before the call is in the store.

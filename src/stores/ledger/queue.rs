@@ -47,6 +47,16 @@ struct Open {
     frame: Vec<u8>,
 }
 
+/// What the writer is to do next.
+pub(super) enum Work {
+    /// Store these, the oldest that wait.
+    Store(Vec<Arc<RequestRecord>>),
+    /// Little or nothing waits: let some of what began before this instant go.
+    Purge(i64),
+    /// Nothing waits, and nothing will.
+    End,
+}
+
 /// Names an [`Open`] among those of the process.
 pub(super) type OpenId = u64;
 
@@ -59,6 +69,11 @@ struct Intake {
     last_open: OpenId,
     /// Records committed since the start.
     committed: u64,
+    /// Requests that began before this instant may go, when there is nothing else to do.
+    purge_before_ms: Option<i64>,
+    /// A batch was stored since the last purge: where there is always something to store, every
+    /// other turn is a purge's.
+    purge_turn: bool,
     /// Somebody waits for everything up to this count.
     flush_to: u64,
     closing: bool,
@@ -122,6 +137,8 @@ impl Queue {
                 journal,
                 open: FxHashMap::default(),
                 last_open: 0,
+                purge_before_ms: None,
+                purge_turn: true,
                 committed: 0,
                 flush_to: 0,
                 closing: false,
@@ -331,12 +348,23 @@ impl Queue {
 
     // What follows is the writer's side.
 
-    /// Waits for records and lends out the oldest; `None` when closing with nothing left.
-    pub fn next_batch(&self) -> Option<Vec<Arc<RequestRecord>>> {
+    /// Waits for records and lends out the oldest.
+    pub fn next(&self) -> Work {
         let mut intake = self.intake.lock();
-        while intake.pending.is_empty() {
+        loop {
+            let waiting = intake.pending.len();
+            if let Some(before_ms) = intake.purge_before_ms
+                && !intake.closing
+                && (waiting == 0 || (intake.purge_turn && waiting < self.options.batch_records))
+            {
+                intake.purge_turn = false;
+                return Work::Purge(before_ms);
+            }
+            if waiting > 0 {
+                break;
+            }
             if intake.closing {
-                return None;
+                return Work::End;
             }
             self.arrived.wait(&mut intake);
         }
@@ -349,8 +377,51 @@ impl Queue {
                 break;
             }
         }
+        intake.purge_turn = true;
         let oldest = intake.pending.iter().take(self.options.batch_records);
-        Some(oldest.map(|pending| Arc::clone(&pending.record)).collect())
+        Work::Store(oldest.map(|pending| Arc::clone(&pending.record)).collect())
+    }
+
+    /// Lets the writer purge in quiet moments what began before this instant.
+    pub fn purge_before(&self, before_ms: i64) {
+        self.intake.lock().purge_before_ms = Some(before_ms);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing is left to purge, or it has to wait for the next time.
+    pub fn purged(&self) {
+        self.intake.lock().purge_before_ms = None;
+    }
+
+    /// Rids the journal of everything that is stored. A record in it would be stored again after a
+    /// crash, as new if its row were gone by then. True when it worked.
+    pub fn forget_stored(&self) -> bool {
+        let next = {
+            let intake = self.intake.lock();
+            match intake.journal.as_ref() {
+                None => return true,
+                Some(journal) if journal.is_fresh() => None,
+                Some(journal) => Some(journal.next_segment()),
+            }
+        };
+        let next = next.map(|(directory, id)| journal::create_segment(&directory, id));
+        let mut intake = self.intake.lock();
+        let Some(journal) = &mut intake.journal else {
+            return true;
+        };
+        match next {
+            Some(Err(_)) => return false,
+            Some(Ok(segment)) => journal.rotate(segment),
+            None => {}
+        }
+        carry_over(&mut intake);
+        let Some(journal) = &mut intake.journal else {
+            return true;
+        };
+        let free = journal.take_free();
+        let is_clean = journal.sealed() == 0;
+        drop(intake);
+        journal::delete_segments(free) && is_clean
     }
 
     /// The oldest `count` records are stored: forget them, and give their slots back.
@@ -382,7 +453,8 @@ impl Queue {
             .send_modify(|progress| progress.stored += count as u64);
         self.moved.notify_all();
         drop(intake);
-        journal::delete_segments(free.unwrap_or_default());
+        // One that stays is replayed at the next start, where its records are known.
+        let _ = journal::delete_segments(free.unwrap_or_default());
     }
 
     /// The store refused. Records stay, and those that the journal lacks are written again.

@@ -4,6 +4,7 @@
 //! by the process that writes, and the directory `tollgate.db.journal`. WAL mode lets readers work
 //! while the writer writes; `synchronous=FULL` makes a stored batch survive a power cut.
 
+mod care;
 mod copy;
 mod facts;
 mod file;
@@ -13,6 +14,7 @@ mod migrate;
 mod notes;
 mod query;
 mod read;
+mod retention;
 mod schema;
 mod write;
 
@@ -27,6 +29,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use self::care::LedgerContents;
 pub use self::file::LedgerFile;
 pub(super) use self::notes::NotesFile;
 use self::write::Inserts;
@@ -114,6 +117,11 @@ impl UsageSink for SqliteSink {
     fn append(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), LedgerError> {
         write::append(&mut self.connection, &mut self.inserts, batch)
             .map_err(|error| refusal(&self.path, "store a batch", error))
+    }
+
+    fn purge(&mut self, before_ms: i64, at_most: usize) -> Result<usize, LedgerError> {
+        retention::purge(&mut self.connection, before_ms, at_most)
+            .map_err(|error| refusal(&self.path, "archive old rows", error))
     }
 }
 
