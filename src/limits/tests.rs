@@ -21,6 +21,7 @@ fn limited(kind: LimitKind, retry_after: Option<Duration>) -> Limited {
         limit: 600,
         asked: 900,
         retry_after,
+        lease_short: false,
     }
 }
 

@@ -7,6 +7,7 @@
 //! The rate is `limit` per minute as a continuous refill with a burst on top: in any stretch of `t`
 //! minutes at most `limit·t + burst` pass. For tokens the same holds of what was settled.
 
+mod leased;
 mod requests;
 mod scope;
 mod standing;
@@ -24,7 +25,12 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use self::leased::{LeasedScope, Short};
 use self::requests::{RequestCell, RequestQuota};
+use crate::runtime::leases::Bell;
+use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply};
+
+pub use self::leased::LimitsWhenAway;
 pub use self::scope::{LimitKind, LimitParams, Limited, Scope};
 pub use self::standing::{RateStanding, Standing, format_reset};
 use self::tokens::TokenBucket;
@@ -49,6 +55,31 @@ struct Rates {
     tokens: TokenBucket,
     /// Until when the upstream does not want to be asked.
     penalty_until: Option<Instant>,
+    /// In the place of `requests` and `tokens`, where replicas share the limits.
+    leased: Option<Box<LeasedScope>>,
+}
+
+/// How limits are shared with other replicas.
+#[derive(Debug, Clone)]
+struct Sharing {
+    bell: Bell,
+    when_away: LimitsWhenAway,
+}
+
+/// Draws from shared rates, and where the answers belong.
+#[derive(Debug, Default)]
+pub struct Draws {
+    /// What to ask the store.
+    pub calls: Vec<DrawCall>,
+    of: Vec<(Arc<Cell>, LimitKind)>,
+}
+
+/// Leases on places, and where the answers belong.
+#[derive(Debug, Default)]
+pub struct PlaceLeases {
+    /// What to ask the store.
+    pub calls: Vec<LeaseCall>,
+    of: Vec<Arc<Cell>>,
 }
 
 /// The cells of all scopes.
@@ -57,6 +88,7 @@ pub struct Limiters {
     /// GCRA counts nanoseconds from here.
     origin: Instant,
     cells: RwLock<FxHashMap<Scope, Arc<Cell>>>,
+    sharing: Option<Sharing>,
 }
 
 impl Default for Limiters {
@@ -76,7 +108,140 @@ impl Limiters {
         Self {
             origin: Instant::now(),
             cells: RwLock::default(),
+            sharing: None,
         }
+    }
+
+    /// Shares all limits with other replicas, from now on.
+    #[must_use]
+    pub fn shared(mut self, bell: Bell, when_away: LimitsWhenAway) -> Self {
+        self.sharing = Some(Sharing { bell, when_away });
+        self
+    }
+
+    /// Brings scopes' parts of shared limits in line with the parameters of a request.
+    fn follow(&self, limits: &Limits<'_>, locked: &mut Locked<'_>) {
+        if self.sharing.is_none() {
+            return;
+        }
+        for ((scope, params), rates) in limits.iter().zip(locked) {
+            let leased = rates.leased.get_or_insert_with(Box::default);
+            leased.follow(scope, params);
+        }
+    }
+
+    fn when_away(&self) -> LimitsWhenAway {
+        self.sharing
+            .as_ref()
+            .map_or_else(LimitsWhenAway::default, |sharing| sharing.when_away)
+    }
+
+    fn all_cells(&self) -> Vec<Arc<Cell>> {
+        self.cells.read().values().cloned().collect()
+    }
+
+    /// What to draw from shared rates now.
+    pub fn draws(&self, now: Instant) -> Draws {
+        let mut draws = Draws::default();
+        if self.sharing.is_none() {
+            return draws;
+        }
+        let now_ms = self.ms(now);
+        for cell in self.all_cells() {
+            if let Some(leased) = &mut cell.rates.lock().leased {
+                leased.draws(now_ms, |kind, call| {
+                    draws.calls.push(call);
+                    draws.of.push((Arc::clone(&cell), kind));
+                });
+            }
+        }
+        draws
+    }
+
+    /// Takes the answers to [`Self::draws`]; `None`: there were none, the store is away.
+    pub fn drawn(&self, draws: &Draws, replies: Option<&[DrawReply]>, now: Instant) {
+        let now_ms = self.ms(now);
+        match replies {
+            None => self.store_away(now),
+            Some(replies) => {
+                for ((call, (cell, kind)), reply) in draws.calls.iter().zip(&draws.of).zip(replies)
+                {
+                    if let Some(leased) = &mut cell.rates.lock().leased {
+                        leased.drawn(*kind, call, reply, now_ms);
+                    }
+                }
+            }
+        }
+        self.announce();
+    }
+
+    /// What to say about places for requests in flight.
+    pub fn place_leases(&self, now: Instant) -> PlaceLeases {
+        let mut leases = PlaceLeases::default();
+        if self.sharing.is_none() {
+            return leases;
+        }
+        let now_ms = self.ms(now);
+        for cell in self.all_cells() {
+            let in_flight = cell.in_flight.load(Ordering::Relaxed);
+            let mut rates = cell.rates.lock();
+            let call = rates
+                .leased
+                .as_mut()
+                .and_then(|leased| leased.lease_call(in_flight, now_ms));
+            drop(rates);
+            if let Some(call) = call {
+                leases.calls.push(call);
+                leases.of.push(cell);
+            }
+        }
+        leases
+    }
+
+    /// Takes the answers to [`Self::place_leases`].
+    pub fn places_answered(&self, leases: &PlaceLeases, replies: &[LeaseReply], now: Instant) {
+        let now_ms = self.ms(now);
+        for ((call, cell), reply) in leases.calls.iter().zip(&leases.of).zip(replies) {
+            if let Some(leased) = &mut cell.rates.lock().leased {
+                leased.answered(call, reply, now_ms);
+            }
+        }
+        self.announce();
+    }
+
+    /// The shared store cannot be reached.
+    pub fn store_away(&self, now: Instant) {
+        let now_ms = self.ms(now);
+        for cell in self.all_cells() {
+            if let Some(leased) = &mut cell.rates.lock().leased {
+                leased.away(now_ms);
+            }
+        }
+        self.announce();
+    }
+
+    /// What to tell the store last: everything goes back.
+    pub fn leave(&self, now: Instant) -> (Vec<DrawCall>, Vec<LeaseCall>) {
+        let now_ms = self.ms(now);
+        let (mut draws, mut leases) = (Vec::new(), Vec::new());
+        for cell in self.all_cells() {
+            if let Some(leased) = &mut cell.rates.lock().leased {
+                let (back, places) = leased.leave(now_ms);
+                draws.extend(back);
+                leases.extend(places);
+            }
+        }
+        (draws, leases)
+    }
+
+    fn announce(&self) {
+        if let Some(sharing) = &self.sharing {
+            sharing.bell.announce();
+        }
+    }
+
+    fn ms(&self, now: Instant) -> i64 {
+        i64::try_from(self.ticks(now) / 1_000_000).unwrap_or(i64::MAX)
     }
 
     /// Admits one request in all these scopes, or in none. The permit holds its place in every
@@ -93,18 +258,26 @@ impl Limiters {
         let cells = self.cells_of(&limits);
         {
             let mut locked = lock_all(&cells);
-            let ticks = self.ticks(now);
+            self.follow(&limits, &mut locked);
             let refusals = limits.iter().zip(&cells).zip(&mut locked);
             let worst = refusals
                 .filter_map(|(((scope, params), cell), rates)| {
-                    refusal(scope, params, cell, rates, now, ticks)
+                    if let Some(purse) = rates.leased.as_mut().and_then(|it| it.requests.as_mut()) {
+                        purse.ask(1);
+                    }
+                    self.refusal(scope, params, cell, rates, now)
                 })
-                .max_by_key(wait_of);
+                .max_by_key(standing_in_the_way);
             if let Some(limited) = worst {
                 return Err(limited);
             }
-            for (cell, rates) in cells.iter().zip(&locked) {
-                if let Some(requests) = &rates.requests {
+            let ticks = self.ticks(now);
+            for (cell, rates) in cells.iter().zip(&mut locked) {
+                if let Some(leased) = &mut rates.leased {
+                    if let Some(requests) = &mut leased.requests {
+                        requests.take(1);
+                    }
+                } else if let Some(requests) = &rates.requests {
                     requests.take(ticks);
                 }
                 cell.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -133,26 +306,29 @@ impl Limiters {
         let cells = self.cells_of(&limits);
         {
             let mut locked = lock_all(&cells);
+            self.follow(&limits, &mut locked);
             let worst = limits
                 .iter()
                 .zip(&mut locked)
                 .filter_map(|((scope, params), rates)| {
-                    let rate = params.token_rate()?;
-                    let wait = rates.tokens.wait_for(tokens, rate, now)?;
-                    Some(Limited {
-                        scope: scope.clone(),
-                        kind: LimitKind::Tokens,
-                        limit: rate.per_minute,
-                        asked: tokens,
-                        retry_after: wait.time(),
-                    })
+                    if let Some(purse) = rates.leased.as_mut().and_then(|it| it.tokens.as_mut()) {
+                        purse.ask(tokens);
+                    }
+                    self.token_refusal(scope, params, rates, tokens, now)
                 })
-                .max_by_key(wait_of);
+                .max_by_key(standing_in_the_way);
             if let Some(limited) = worst {
                 return Err(limited);
             }
             for rates in &mut locked {
-                rates.tokens.take(tokens);
+                match &mut rates.leased {
+                    None => rates.tokens.take(tokens),
+                    Some(leased) => {
+                        if let Some(purse) = &mut leased.tokens {
+                            purse.take(tokens);
+                        }
+                    }
+                }
             }
         }
         Ok(TokenReservation { cells, tokens })
@@ -167,10 +343,9 @@ impl Limiters {
                 && params.concurrent != Some(0);
         };
         let mut rates = cell.rates.lock();
-        let tokens_left = params
-            .token_rate()
-            .is_none_or(|rate| rates.tokens.wait_for(1, rate, now).is_none());
-        tokens_left && refusal(scope, params, cell, &mut rates, now, self.ticks(now)).is_none()
+        let passes = |refused: Option<Limited>| refused.is_none_or(|limited| limited.lease_short);
+        passes(self.token_refusal(scope, params, &mut rates, 1, now))
+            && passes(self.refusal(scope, params, cell, &mut rates, now))
     }
 
     /// Why the scope would not admit a request now; for saying when to come again. Takes nothing.
@@ -183,16 +358,98 @@ impl Limiters {
         let known = self.cells.read().get(scope).cloned();
         let cell = known.unwrap_or_default();
         let mut rates = cell.rates.lock();
-        refusal(scope, params, &cell, &mut rates, now, self.ticks(now)).or_else(|| {
-            let rate = params.token_rate()?;
-            let wait = rates.tokens.wait_for(1, rate, now)?;
-            Some(Limited {
-                scope: scope.clone(),
-                kind: LimitKind::Tokens,
-                limit: rate.per_minute,
-                asked: 1,
-                retry_after: wait.time(),
+        self.refusal(scope, params, &cell, &mut rates, now)
+            .or_else(|| self.token_refusal(scope, params, &mut rates, 1, now))
+            .filter(|limited| !limited.lease_short)
+    }
+
+    /// Why this scope does not admit one more request, if it does not.
+    fn refusal(
+        &self,
+        scope: &Scope,
+        params: &LimitParams,
+        cell: &Cell,
+        rates: &mut Rates,
+        now: Instant,
+    ) -> Option<Limited> {
+        if rates.leased.is_none() {
+            return refusal(scope, params, cell, rates, now, self.ticks(now));
+        }
+        // What the upstream refuses and what is 0 are no matter of leases.
+        let own = LimitParams {
+            requests_per_minute: params.requests_per_minute.filter(|rate| *rate == 0),
+            concurrent: params.concurrent,
+            ..LimitParams::default()
+        };
+        if let Some(limited) = refusal(scope, &own, cell, rates, now, self.ticks(now)) {
+            return Some(limited);
+        }
+        let (now_ms, when_away) = (self.ms(now), self.when_away());
+        let leased = rates.leased.as_mut()?;
+        let limited = |kind, limit: u32, short: Short| Limited {
+            scope: scope.clone(),
+            kind,
+            limit: limit.into(),
+            asked: 1,
+            retry_after: Some(short.wait),
+            lease_short: short.may_come,
+        };
+        let in_flight = cell.in_flight.load(Ordering::Relaxed);
+        let no_place = leased
+            .places
+            .as_mut()
+            .and_then(|places| places.short(in_flight, when_away, now_ms))
+            .map(|may_come| Short {
+                wait: PERMIT_WAIT,
+                may_come,
             })
+            .map(|short| {
+                limited(
+                    LimitKind::Concurrency,
+                    params.concurrent.unwrap_or(0),
+                    short,
+                )
+            });
+        let purse = leased.requests.as_mut();
+        let no_permit = purse
+            .and_then(|purse| purse.short(1, when_away, now_ms))
+            .map(|short| {
+                let rate = params.requests_per_minute.unwrap_or(0);
+                limited(LimitKind::Requests, rate, short)
+            });
+        no_place
+            .into_iter()
+            .chain(no_permit)
+            .max_by_key(standing_in_the_way)
+    }
+
+    /// Why this scope does not give so many tokens, if it does not.
+    fn token_refusal(
+        &self,
+        scope: &Scope,
+        params: &LimitParams,
+        rates: &mut Rates,
+        tokens: u64,
+        now: Instant,
+    ) -> Option<Limited> {
+        let rate = params.token_rate()?;
+        let too_many = rate.per_minute == 0 || tokens > rate.per_minute.max(rate.burst);
+        let (retry_after, lease_short) = match &mut rates.leased {
+            Some(_) if too_many => (None, false),
+            Some(leased) => {
+                let purse = leased.tokens.as_mut()?;
+                let short = purse.short(tokens, self.when_away(), self.ms(now))?;
+                (Some(short.wait), short.may_come)
+            }
+            None => (rates.tokens.wait_for(tokens, rate, now)?.time(), false),
+        };
+        Some(Limited {
+            scope: scope.clone(),
+            kind: LimitKind::Tokens,
+            limit: rate.per_minute,
+            asked: tokens,
+            retry_after,
+            lease_short,
         })
     }
 
@@ -212,6 +469,10 @@ impl Limiters {
             let known = self.cells.read().get(scope).cloned();
             let cell = known.unwrap_or_default();
             let mut rates = cell.rates.lock();
+            if let Some(leased) = &rates.leased {
+                leased.stand(params, &mut tightest);
+                continue;
+            }
             if let Some(requests) = rates.requests_under(params, self.ticks(now)) {
                 RateStanding::tighten(&mut tightest.requests, requests.standing(self.ticks(now)));
             }
@@ -273,6 +534,11 @@ fn lock_all(cells: &Cells) -> Locked<'_> {
     cells.iter().map(|cell| cell.rates.lock()).collect()
 }
 
+/// For `max_by_key`: what cannot come within moments stands in the way of what can.
+fn standing_in_the_way(limited: &Limited) -> (bool, Duration) {
+    (!limited.lease_short, wait_of(limited))
+}
+
 /// For `max_by_key`: a wait without end is the longest.
 fn wait_of(limited: &Limited) -> Duration {
     limited.retry_after.unwrap_or(Duration::MAX)
@@ -294,6 +560,7 @@ fn refusal(
             limit: limit.into(),
             asked: 1,
             retry_after,
+            lease_short: false,
         })
     };
     if let Some(until) = rates.penalty_until {
@@ -318,6 +585,29 @@ fn refusal(
 }
 
 impl Rates {
+    fn settle_tokens(&mut self, reserved: u64, actual: u64, now: Instant) {
+        match &mut self.leased {
+            None => self.tokens.settle(reserved, actual, now),
+            Some(leased) => {
+                if let Some(purse) = &mut leased.tokens {
+                    purse.give_back(reserved);
+                    purse.take(actual);
+                }
+            }
+        }
+    }
+
+    fn give_tokens_back(&mut self, tokens: u64) {
+        match &mut self.leased {
+            None => self.tokens.give_back(tokens),
+            Some(leased) => {
+                if let Some(purse) = &mut leased.tokens {
+                    purse.give_back(tokens);
+                }
+            }
+        }
+    }
+
     /// The scope's request cell under these parameters: made when there is none yet, carried over
     /// when they have changed, dropped when requests are no longer limited.
     fn requests_under(&mut self, params: &LimitParams, ticks: u64) -> Option<&RequestCell> {
@@ -365,7 +655,7 @@ impl TokenReservation {
     pub fn settle_at(mut self, actual: u64, now: Instant) {
         let reserved = std::mem::take(&mut self.tokens);
         for cell in self.cells.drain(..) {
-            cell.rates.lock().tokens.settle(reserved, actual, now);
+            cell.rates.lock().settle_tokens(reserved, actual, now);
         }
     }
 
@@ -378,7 +668,7 @@ impl TokenReservation {
 impl Drop for TokenReservation {
     fn drop(&mut self) {
         for cell in &self.cells {
-            cell.rates.lock().tokens.give_back(self.tokens);
+            cell.rates.lock().give_tokens_back(self.tokens);
         }
     }
 }

@@ -122,6 +122,38 @@ pub struct LeaseReply {
     pub stale: bool,
 }
 
+/// One replica's draw from a rate that replicas share: a bucket that fills at the rate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrawCall {
+    /// Which bucket.
+    pub pot: Arc<str>,
+    /// What flows in, units a minute.
+    pub rate: u64,
+    /// What it holds at most.
+    pub burst: u64,
+    /// What this replica has at hand.
+    pub held: u64,
+    /// What it would like to draw.
+    pub want: u64,
+    /// What a waiting request needs at least; 0: none waits.
+    pub need: u64,
+    /// How much it is asked for, for sharing by demand.
+    pub weight: u64,
+    /// What it puts back.
+    pub back: u64,
+}
+
+/// What the bucket gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrawReply {
+    /// What the replica now has in addition.
+    pub granted: u64,
+    /// What all replicas together are asked for.
+    pub weights: u64,
+    /// How many replicas draw from it.
+    pub live: u64,
+}
+
 impl LeaseReply {
     /// What other replicas have used up, with what the pot began with.
     #[must_use]

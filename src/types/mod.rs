@@ -31,7 +31,9 @@ pub use ids::{
     AppId, BudgetId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId,
     TaskName, TeamId,
 };
-pub use lease::{Elsewhere, LeaseCall, LeaseReply, MAX_UNITS, OnDeath, Replica, Witness};
+pub use lease::{
+    DrawCall, DrawReply, Elsewhere, LeaseCall, LeaseReply, MAX_UNITS, OnDeath, Replica, Witness,
+};
 pub use money::{MoneyError, PicoUsd, Price, TokenPrice};
 pub use plan::{Candidate, Excluded, Exclusion, Plan, Reason};
 pub use postgres_url::{PostgresTls, PostgresUrl, PostgresUrlError};

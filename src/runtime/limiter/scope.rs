@@ -111,6 +111,8 @@ pub struct Limited {
     pub asked: u64,
     /// When it would pass, as things stand; `None`: never, for it is more than a whole minute's.
     pub retry_after: Option<Duration>,
+    /// True when the limit is shared by replicas and this one may get more within moments.
+    pub lease_short: bool,
 }
 
 impl fmt::Display for Limited {

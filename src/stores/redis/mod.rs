@@ -5,6 +5,7 @@
 //! in time: a slow server counts as one that is away. Eviction must be off (`maxmemory-policy
 //! noeviction`); a key that is gone all the same is noticed by those who had been answered about it.
 
+mod draw;
 mod lease;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script};
 use tokio::sync::Mutex;
 
 use super::shared::{SharedError, SharedStore};
-use crate::types::{LeaseCall, LeaseReply, Replica};
+use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply, Replica};
 
 /// How long an answer may take. A round trip takes well under a millisecond; requests that wait for a
 /// lease wait for this at most.
@@ -33,6 +34,7 @@ pub struct RedisStore {
     /// What the names of all keys begin with.
     prefix: String,
     lease: Script,
+    draw: Script,
     /// Held while connecting only.
     connection: Mutex<Option<MultiplexedConnection>>,
 }
@@ -52,6 +54,7 @@ impl RedisStore {
             // Braces keep all keys in one slot of a cluster, where one script may use them together.
             prefix: format!("{{{namespace}}}:"),
             lease: Script::new(include_str!("lease.lua")),
+            draw: Script::new(include_str!("draw.lua")),
             connection: Mutex::new(None),
         })
     }
@@ -98,6 +101,21 @@ impl SharedStore for RedisStore {
             let mut replies = Vec::with_capacity(calls.len());
             for batch in calls.chunks(BATCH) {
                 replies.extend(self.lease_batch(replica, batch).await?);
+            }
+            Ok(replies)
+        }
+        .boxed()
+    }
+
+    fn draw<'a>(
+        &'a self,
+        replica: &'a Replica,
+        calls: &'a [DrawCall],
+    ) -> BoxFuture<'a, Result<Vec<DrawReply>, SharedError>> {
+        async move {
+            let mut replies = Vec::with_capacity(calls.len());
+            for batch in calls.chunks(BATCH) {
+                replies.extend(self.draw_batch(replica, batch).await?);
             }
             Ok(replies)
         }

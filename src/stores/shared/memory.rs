@@ -9,15 +9,17 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
+use super::bucket::Bucket;
 use super::pot::{Born, Pot};
 use super::{SharedError, SharedStore};
 use crate::clock::Clock;
-use crate::types::{LeaseCall, LeaseReply, Replica};
+use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply, Replica};
 
 #[derive(Debug, Default)]
 struct Contents {
     born: Born,
     pots: BTreeMap<Arc<str>, Pot>,
+    buckets: BTreeMap<Arc<str>, Bucket>,
 }
 
 /// Several replicas' state in one process. Clones share it.
@@ -71,7 +73,7 @@ impl SharedMemory {
         }
         let now_ms = self.clock.unix_ms();
         let mut contents = self.contents.lock();
-        let Contents { born, pots } = &mut *contents;
+        let Contents { born, pots, .. } = &mut *contents;
         pots.retain(|_, pot| pot.expires_ms == 0 || now_ms < pot.expires_ms);
         let replies = calls.iter().map(|call| {
             let mut created = false;
@@ -85,6 +87,31 @@ impl SharedMemory {
         });
         Ok(replies.collect())
     }
+
+    /// [`SharedStore::draw`], at once.
+    ///
+    /// # Errors
+    /// While it is away.
+    pub fn draw_now(
+        &self,
+        replica: &Replica,
+        calls: &[DrawCall],
+    ) -> Result<Vec<DrawReply>, SharedError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.away.load(Ordering::Relaxed) {
+            return Err(SharedError::Away("switched off".to_owned()));
+        }
+        let now_ms = self.clock.unix_ms();
+        let mut contents = self.contents.lock();
+        let replies = calls.iter().map(|call| {
+            let buckets = &mut contents.buckets;
+            let bucket = buckets
+                .entry(Arc::clone(&call.pot))
+                .or_insert_with(|| Bucket::full(call, now_ms));
+            bucket.draw(&replica.name, call, now_ms)
+        });
+        Ok(replies.collect())
+    }
 }
 
 impl SharedStore for SharedMemory {
@@ -94,5 +121,13 @@ impl SharedStore for SharedMemory {
         calls: &'a [LeaseCall],
     ) -> BoxFuture<'a, Result<Vec<LeaseReply>, SharedError>> {
         ready(self.lease_now(replica, calls)).boxed()
+    }
+
+    fn draw<'a>(
+        &'a self,
+        replica: &'a Replica,
+        calls: &'a [DrawCall],
+    ) -> BoxFuture<'a, Result<Vec<DrawReply>, SharedError>> {
+        ready(self.draw_now(replica, calls)).boxed()
     }
 }

@@ -4,12 +4,13 @@
 //! process, and the model that `contract` tests hold every other one to. Nothing here is on a request's
 //! way: callers are background tasks, and every call is bounded in time.
 
+mod bucket;
 mod memory;
 mod pot;
 
 use futures_util::future::BoxFuture;
 
-use crate::types::{LeaseCall, LeaseReply, Replica};
+use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply, Replica};
 
 pub use self::memory::SharedMemory;
 
@@ -50,4 +51,17 @@ pub trait SharedStore: Send + Sync + std::fmt::Debug {
         replica: &'a Replica,
         calls: &'a [LeaseCall],
     ) -> BoxFuture<'a, Result<Vec<LeaseReply>, SharedError>>;
+
+    /// Draws from shared rates; the answers come in the calls' order.
+    ///
+    /// # Errors
+    /// What was drawn may be lost then, and comes back with time.
+    ///
+    /// # Cancel safety
+    /// As with an error.
+    fn draw<'a>(
+        &'a self,
+        replica: &'a Replica,
+        calls: &'a [DrawCall],
+    ) -> BoxFuture<'a, Result<Vec<DrawReply>, SharedError>>;
 }
