@@ -482,3 +482,45 @@ fn files_that_are_not_text_are_refused() {
         (2, "the file is not UTF-8")
     );
 }
+
+#[test]
+fn a_postgres_ledger_keeps_its_password_to_itself() {
+    let with = |state: &str| load_base(&format!("{BASE}\n{state}\n"));
+    let place = |ledger: &str| {
+        let snapshot = with(&format!("state: {{ ledger: \"{ledger}\" }}")).expect("a sound file");
+        let LedgerLocation::Postgres { url, journal } = &snapshot.state.ledger else {
+            panic!("{:?}", snapshot.state.ledger);
+        };
+        assert_eq!(journal, &std::path::PathBuf::from("tollgate.journal"));
+        let shown = format!("{:?} {:?}", snapshot.state, snapshot.warnings);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        (url.to_string(), snapshot.warnings.len())
+    };
+    let shown = "postgres://u@localhost:5432/d".to_owned();
+    assert_eq!(
+        place("postgres://u:${P_KEY}@localhost/d"),
+        (shown.clone(), 0)
+    );
+    assert_eq!(place("postgres://u:hunter2@localhost/d"), (shown, 1));
+    let (_, warnings) = place("postgres://u:${P_KEY}@db.internal/d");
+    assert_eq!(warnings, 1, "a connection that may be unencrypted");
+
+    let wrong = |state: &str| {
+        let problems = with(state).expect_err("refused");
+        let text = format!("{problems:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+        text
+    };
+    assert!(wrong("state: { ledger: \"postgres://u:hunter2@h\" }").contains("no database"));
+    assert!(
+        wrong("state: { store: \"postgres://u:hunter2@h/d\" }").contains("holds the ledger only")
+    );
+    assert!(
+        wrong("state: { ledger: \"mysql://u:hunter2@h/d\" }").contains("unknown store `mysql:…`")
+    );
+    assert!(
+        wrong("state: { ledger: \"postgres://u:${NO_KEY}@h/d\" }")
+            .contains("the variable `NO_KEY` is not set: there is no store without it")
+    );
+    assert!(wrong("state: { ledger: \"${NO_KEY}\" }").contains("the store's address is missing"));
+}

@@ -361,3 +361,30 @@ fn tls_is_as_strict_as_the_address_asks() {
     drop(server);
     let _removed = std::fs::remove_dir_all(directory);
 }
+
+/// `cargo test --release --lib stores::postgres -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn measures_how_fast_a_backlog_is_shipped() {
+    const RECORDS: usize = 20_000;
+    let Some(mut server) = Postgres::own(&[]) else {
+        return skip("a Postgres server", "postgresql");
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = PostgresUrl::parse(&server.database()).expect("an address");
+    let journal = directory.path().join("journal");
+    let open = || {
+        let options = LedgerOptions::default();
+        Ledger::postgres_with(&url, &journal, options, PATIENCE).expect("a ledger")
+    };
+    let ledger = open();
+    server.stop(false);
+    (0..RECORDS).for_each(|number| commit(&ledger, &format!("req_{number}")));
+    drop(ledger);
+    server.start();
+    let started = std::time::Instant::now();
+    let ledger = open();
+    let taken = started.elapsed();
+    assert_eq!(ledger.recent(1).expect("records").len(), 1);
+    println!("{RECORDS} records shipped in {taken:?}");
+}
