@@ -1,5 +1,5 @@
 //! A histogram with buckets of equal ratio: a streaming quantile sketch in constant memory and time
-//! (Masson, Rim & Lee, "DDSketch", VLDB 2019), read at the order statistic that conformal prediction
+//! (Masson, Rim & Lee, "`DDSketch`", VLDB 2019), read at the order statistic that conformal prediction
 //! asks for.
 
 /// Buckets for each doubling: a bucket's upper edge is at most 9.1 % above what is in it.
@@ -139,7 +139,9 @@ mod tests {
             probability in 0.01..0.5f64,
         ) {
             let mut sketch = Sketch::default();
-            values.iter().for_each(|&value| sketch.add(value));
+            for &value in &values {
+                sketch.add(value);
+            }
             let mut sorted = values;
             sorted.sort_unstable();
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "hundreds")]

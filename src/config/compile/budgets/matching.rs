@@ -138,7 +138,7 @@ fn check_tag(
     } else {
         (
             format!("no key or team has the tag `{name}: {value}`"),
-            suggest::nearest(value, values.into_iter()),
+            suggest::nearest(value, values),
         )
     };
     match hint {

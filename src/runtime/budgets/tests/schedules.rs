@@ -174,7 +174,9 @@ fn huge_requests_freeze_a_strict_budget_and_not_one_that_accepts_a_risk() {
             held.extend(bench.budgets.reserve(&payer("t", "m"), amounts));
         }
         let count = held.len();
-        held.into_iter().for_each(|held| held.settle(pico(1)));
+        for held in held {
+            held.settle(pico(1));
+        }
         (count, bench.stands("agents").0)
     };
     assert_eq!(at_once(None), (10, 10));
