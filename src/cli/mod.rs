@@ -96,7 +96,9 @@ Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
     #[command(after_help = "Examples:
   tollgate report
   tollgate report --from 2026-11-01 --by team,model
-  tollgate report --by app,task --format csv > november.csv")]
+  tollgate report --period last-month --by app,task,tag:feature --format csv > october.csv
+  tollgate report --reconcile invoice.csv --provider openai
+  tollgate report --insights")]
     Report(report::Args),
     /// Back the ledger up, bring a backup back, check it
     #[command(subcommand)]
