@@ -16,6 +16,9 @@ use crate::stores::journal;
 use crate::stores::usage::LedgerError;
 use crate::types::PicoUsd;
 
+/// How many ledgers that were put aside may lie beside one: nobody restores that often.
+const MOST_ASIDE: u32 = 9_999;
+
 /// What a ledger holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerContents {
@@ -193,7 +196,7 @@ fn complete(
 /// Moves a ledger's file, with the log that SQLite keeps beside it, out of the way.
 fn put_aside(path: &Path) -> Result<Option<PathBuf>, LedgerError> {
     let free = |number: &u32| !with_suffix(path, &format!(".replaced-{number}")).exists();
-    let number = (1..).find(free).unwrap_or(0);
+    let number = (1..=MOST_ASIDE).find(free).unwrap_or(MOST_ASIDE);
     let aside = with_suffix(path, &format!(".replaced-{number}"));
     let mut moved = None;
     for suffix in ["", "-wal", "-shm"] {

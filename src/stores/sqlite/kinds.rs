@@ -159,7 +159,9 @@ impl Kinds {
             record.outcome.as_str(),
         ];
         self.scratch.0.clear();
-        texts.iter().for_each(|text| self.scratch.text(text));
+        for text in texts {
+            self.scratch.text(text);
+        }
         if let Some(id) = self.requests.known.get(self.scratch.0.as_slice()) {
             return Ok(*id);
         }
@@ -198,7 +200,9 @@ impl Kinds {
             attempt.substituted.into(),
         ];
         self.scratch.0.clear();
-        texts.iter().for_each(|text| self.scratch.text(text));
+        for text in texts {
+            self.scratch.text(text);
+        }
         for number in numbers {
             self.scratch.number(number.cast_unsigned());
         }

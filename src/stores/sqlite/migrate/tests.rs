@@ -11,7 +11,7 @@ use super::{kept_copy, take_steps};
 use crate::stores::{
     Dimension, Ledger, LedgerFile, ReportQuery, ReportReads, SpendFilter, TimeRange,
 };
-use crate::types::{Outcome, PicoUsd, Reason, RequestId, UsageSource};
+use crate::types::{KeyId, Outcome, PicoUsd, Reason, RequestId, UsageSource};
 
 const V1: &str = include_str!("../golden/v1.sql");
 const V4: &str = include_str!("../golden/v4.sql");
@@ -43,10 +43,7 @@ fn check_contents(path: &Path) {
         found.expect("the record")
     };
     let fallen = read(FELL_BACK);
-    assert_eq!(
-        fallen.key.as_ref().map(|key| key.as_str()),
-        Some("search-prod")
-    );
+    assert_eq!(fallen.key.as_ref().map(KeyId::as_str), Some("search-prod"));
     assert_eq!(fallen.reason, Some(Reason::Fallback));
     assert_eq!(
         fallen.tags,
