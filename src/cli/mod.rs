@@ -99,7 +99,7 @@ Exit code: 0 when the file can be used (warnings included), 2 when it cannot.")]
   tollgate report --period last-month --by app,task,tag:feature --format csv > october.csv
   tollgate report --reconcile invoice.csv --provider openai
   tollgate report --insights")]
-    Report(report::Args),
+    Report(Box<report::Args>),
     /// Back the ledger up, bring a backup back, check it
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
