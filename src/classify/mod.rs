@@ -2,80 +2,188 @@
 //! time and allocates nothing in proportion to the input, whatever a client sends.
 //!
 //! Comes after admission and before the cache. It reads the conversation, not just its last line, but
-//! its findings never name a model: the matrix does. What it knows stands in [`table`]; nothing here
-//! may ask a network or a clock.
+//! its findings never name a model: the matrix does. What it knows stands in the trained weights
+//! ([`model`]); nothing here may ask a network or a clock.
 
-pub mod evidence;
+pub mod concepts;
+pub mod evaluation;
 pub mod excerpt;
+pub mod features;
 pub mod language;
 pub mod level;
-mod structure;
-pub mod table;
+pub mod model;
+mod signals;
+pub mod structure;
 pub mod task;
 mod tokens;
+pub mod training;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use crate::telemetry::Metrics;
-use crate::types::{Call, Features, Signal, TaskScore};
+use crate::types::{Call, Features, TaskScore};
 
-use evidence::{Evidence, Hit, Weighting};
 use excerpt::Reading;
 pub use level::{Cell, cell_of, holds, task_of};
-use table::COMPLEXITY_BASES;
+use model::{
+    COMPLEXITY, INJECTION, Model, ModelError, OUTPUT, Scored, Scorer, WEAK_FAILS, log_length,
+};
+use structure::Shape;
 pub use task::Task;
 
 /// Turns requests into features. Cheap to clone; shared by all workers.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Classifier {}
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    model: Model,
+}
 
-/// Inverse temperature of the softmax: makes the probabilities of the summed hand-set weights agree
-/// with how often they are right on prompts of other authors.
-const SHARPNESS: f32 = 1.1;
+/// Scores of heads that no decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadScores {
+    /// How much the text reads like an attempt to override instructions, 0..=1.
+    pub injection: f32,
+    /// `injection` is above the weights' threshold.
+    pub flagged: bool,
+    /// `weak_fails` without what the length adds, to say how much of it is length.
+    pub weak_fails_without_length: f32,
+}
+
+/// The weights that come with the program.
+static BUILTIN: LazyLock<Model> = LazyLock::new(|| {
+    let bytes = include_bytes!("../../models/tollgate-classifier.bin");
+    // A test sees to it that the file is sound; without weights everything is `other`.
+    Model::parse(bytes).unwrap_or_else(|_| Model::empty())
+});
+
 /// Probabilities below this are not worth showing.
 const SHOWN_FROM: f32 = 0.02;
-/// Signals shown to people.
-const SHOWN_SIGNALS: usize = 4;
+
+impl Default for Classifier {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
 
 impl Classifier {
     /// The built-in classifier, ready to use.
     #[must_use]
     pub fn builtin() -> Self {
-        evidence::warm_up();
-        Self {}
+        Self {
+            model: BUILTIN.clone(),
+        }
+    }
+
+    /// A classifier with weights from a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no weights of this version.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        Model::load(path).map(Self::of)
+    }
+
+    /// A classifier with these weights.
+    #[must_use]
+    pub const fn of(model: Model) -> Self {
+        Self { model }
+    }
+
+    /// The weights.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
     }
 
     /// What a request is about and how hard it is.
     #[must_use]
     pub fn classify(&self, call: &Call) -> Features {
         let reading = Reading::of(call);
-        let evidence = gather(call, &reading);
-        let probabilities = evidence.logits.softmax(SHARPNESS);
-        let ranked = probabilities.ranked();
-        let (task, confidence) = ranked[0];
-        let complexity = complexity(&evidence, &reading, task);
+        let shapes = structure::shapes(call, &reading);
+        let mut scorer = Scorer::new(&self.model);
+        features::emit(&reading, &shapes, &mut scorer);
+        let scored = scorer.finish();
+        let sharpness = self.model.numbers().sharpness_for(&reading);
+        let ranked = scored.tasks().softmax(sharpness).ranked();
+        let (task, confidence) = decided(&ranked, &reading);
+        let complexity = self.complexity(&scored, &shapes);
         let input = tokens::input_tokens(call, &reading);
+        let usual = self.usual_output(&scored);
         Features {
             task: task.to_name(),
             confidence,
             tasks: shown(&ranked),
             complexity,
-            weak_fails: weak_fails(complexity, task),
+            weak_fails: self.weak_fails(&scored, &reading),
             language: language::language(main_excerpt(&reading)).to_owned(),
             needs: call.needs,
             input_tokens: input.expected,
             input_tokens_bound: input.bound,
-            output_tokens_estimate: tokens::output_tokens(call, &reading, task, complexity),
-            signals: signals(&evidence, task),
+            output_tokens_estimate: tokens::output_tokens(call, &reading, task, usual),
+            signals: signals::signals(&scored, &reading, task.index()),
         }
+    }
+
+    /// What the features of a decision leave out.
+    #[must_use]
+    pub fn heads(&self, call: &Call) -> HeadScores {
+        let reading = Reading::of(call);
+        let shapes = structure::shapes(call, &reading);
+        let mut scorer = Scorer::new(&self.model);
+        features::emit(&reading, &shapes, &mut scorer);
+        let scored = scorer.finish();
+        let injection = scored.logits[INJECTION];
+        HeadScores {
+            injection: sigmoid(injection),
+            flagged: injection >= self.model.numbers().injection_from,
+            weak_fails_without_length: sigmoid(self.weak_fails_logit(&scored)),
+        }
+    }
+
+    /// True when the text reads like an attempt to override instructions. A sign, not a verdict.
+    #[must_use]
+    pub fn looks_injected(&self, call: &Call) -> bool {
+        self.heads(call).flagged
+    }
+
+    /// How hard, 0..=1: learned from the text; failing tools, which no text of the training rows
+    /// shows, raise it by a constant each.
+    fn complexity(&self, scored: &Scored<'_>, shapes: &[Shape]) -> f32 {
+        let [slope, intercept] = self.model.numbers().complexity;
+        let raised: f32 = shapes
+            .iter()
+            .map(|shape| match shape {
+                Shape::ToolError => 0.6,
+                Shape::RepeatedToolErrors => 0.4,
+                _ => 0.0,
+            })
+            .sum();
+        sigmoid(slope * scored.logits[COMPLEXITY] + intercept + raised)
+    }
+
+    /// The probability that a weaker model fails.
+    fn weak_fails(&self, scored: &Scored<'_>, reading: &Reading) -> f32 {
+        let by_length = self.model.numbers().weak_fails[2];
+        let length = log_length(reading.asked.whole_bytes);
+        sigmoid(self.weak_fails_logit(scored) + by_length * length)
+    }
+
+    fn weak_fails_logit(&self, scored: &Scored<'_>) -> f32 {
+        let [slope, intercept, _] = self.model.numbers().weak_fails;
+        slope * scored.logits[WEAK_FAILS] + intercept
+    }
+
+    /// Tokens that an answer usually takes.
+    fn usual_output(&self, scored: &Scored<'_>) -> f32 {
+        (sigmoid(scored.logits[OUTPUT]) * model::OUTPUT_LOG2).exp2()
     }
 }
 
@@ -87,6 +195,19 @@ pub fn timed(classifier: &Classifier, call: &Call, metrics: &Metrics) -> Feature
     features
 }
 
+/// The most probable task; nothing can be said of a request without words.
+fn decided(ranked: &[(Task, f32)], reading: &Reading) -> (Task, f32) {
+    let wordless = |excerpt: &excerpt::Excerpt| !excerpt.text.chars().any(char::is_alphanumeric);
+    if wordless(&reading.asked) && wordless(&reading.system) && wordless(&reading.earlier) {
+        let other = ranked.iter().find(|(task, _)| *task == Task::Other);
+        return (
+            Task::Other,
+            other.map_or(0.0, |(_, probability)| *probability),
+        );
+    }
+    ranked[0]
+}
+
 /// The excerpt that says what language the client speaks.
 fn main_excerpt(reading: &Reading) -> &excerpt::Excerpt {
     if reading.asked.is_empty() {
@@ -94,52 +215,6 @@ fn main_excerpt(reading: &Reading) -> &excerpt::Excerpt {
     } else {
         &reading.asked
     }
-}
-
-fn gather(call: &Call, reading: &Reading) -> Evidence {
-    const ASKED: Weighting = Weighting {
-        factor: 1.0,
-        manner: 1.0,
-    };
-    const SYSTEM: Weighting = Weighting {
-        factor: 0.6,
-        manner: 0.15,
-    };
-    // `now shorter, please` means nothing without what came before it.
-    let follow_up = reading.asked.whole_bytes < 80;
-    let earlier = Weighting {
-        factor: if follow_up { 0.5 } else { 0.25 },
-        manner: 0.5,
-    };
-    let mut evidence = Evidence::default();
-    evidence.add_shapes(&structure::shapes(call, reading));
-    evidence.add_phrases(&reading.asked, ASKED);
-    evidence.add_phrases(&reading.system, SYSTEM);
-    evidence.add_phrases(&reading.earlier, earlier);
-    evidence
-}
-
-/// How hard, 0..=1: the task's base, what the words and shapes add, and the length asked about.
-#[allow(clippy::cast_precision_loss, reason = "a logarithm follows")]
-fn complexity(evidence: &Evidence, reading: &Reading, task: Task) -> f32 {
-    let base = COMPLEXITY_BASES
-        .iter()
-        .find(|(of, _)| *of == task)
-        .map_or(-1.0, |(_, base)| *base);
-    // Prompt length alone ranks difficulty nearly as well as published routers do.
-    let length = (reading.asked.whole_bytes as f32 / 200.0).max(0.05).ln() * 0.3;
-    sigmoid(base + evidence.complexity.clamp(-2.0, 3.5) + length.clamp(-0.8, 1.2))
-}
-
-/// The probability that a weaker model fails: rises with complexity, faster where an answer is right
-/// or wrong than where it is a matter of taste.
-fn weak_fails(complexity: f32, task: Task) -> f32 {
-    let shift = match task {
-        Task::MathReasoning | Task::CodeGeneration | Task::CodeReview | Task::DataAnalysis => 0.3,
-        Task::Conversation | Task::Rewriting | Task::Summarization | Task::CreativeWriting => -0.4,
-        _ => 0.0,
-    };
-    sigmoid(4.5 * (complexity - 0.6) + shift)
 }
 
 fn sigmoid(logit: f32) -> f32 {
@@ -153,30 +228,6 @@ fn shown(ranked: &[(Task, f32)]) -> SmallVec<[TaskScore; 4]> {
         .map(|&(task, probability)| TaskScore {
             task: task.to_name(),
             probability,
-        })
-        .collect()
-}
-
-fn signals(evidence: &Evidence, task: Task) -> SmallVec<[Signal; 4]> {
-    let weight = |hit: &Hit| {
-        let for_task = hit.weight_for(task);
-        if for_task == 0.0 {
-            hit.complexity()
-        } else {
-            for_task
-        }
-    };
-    let mut hits: SmallVec<[&Hit; 24]> = evidence
-        .hits
-        .iter()
-        .filter(|hit| weight(hit) != 0.0)
-        .collect();
-    hits.sort_by(|a, b| weight(b).abs().total_cmp(&weight(a).abs()));
-    hits.truncate(SHOWN_SIGNALS);
-    hits.into_iter()
-        .map(|hit| Signal {
-            name: hit.name(),
-            weight: weight(hit),
         })
         .collect()
 }

@@ -1,11 +1,79 @@
-//! Finds the structural features of a conversation. What they mean stands in the table.
+//! Finds the structural features of a conversation. What they mean is learned.
 
 use memchr::memmem;
 
 use crate::types::Call;
 
 use super::excerpt::{Excerpt, Reading};
-use super::table::Shape;
+
+macro_rules! shapes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A structural feature of the conversation. Their order is part of the weights' format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Shape {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Shape {
+            /// The names among the signals, by number.
+            pub const NAMES: [&'static str; [$($name,)*].len()] = [$($name,)*];
+        }
+    };
+}
+
+shapes! {
+    /// A fenced code block.
+    CodeFence = "code_fence",
+    /// Lines that look like code without a fence.
+    CodeLines = "code_lines",
+    /// Inline code in back-ticks.
+    InlineCode = "inline_code",
+    /// A stack trace or a compiler's error.
+    StackTrace = "stack_trace",
+    /// A table: CSV, Markdown or HTML rows.
+    Table = "table",
+    /// JSON in the text.
+    Json = "json",
+    /// TeX or many operators and digits.
+    MathSymbols = "math_symbols",
+    /// Answer options `(A) … (B) …`.
+    Options = "answer_options",
+    /// Begins with a question word.
+    StartsAsQuestion = "question_word",
+    /// A question mark at the end.
+    EndsAsQuestion = "question_mark",
+    /// A short instruction or question with a long passage.
+    Passage = "passage",
+    /// A question mark somewhere and a long passage.
+    QuestionAndPassage = "question_and_passage",
+    /// Too long for small talk.
+    MoreThanAGreeting = "more_than_a_greeting",
+    /// A few words only.
+    VeryShort = "very_short",
+    /// A numbered or bulleted list of requirements.
+    Requirements = "requirements",
+    /// Several numbers in a short text.
+    WordProblem = "word_problem",
+    /// A file name of a data set.
+    DataFile = "data_file",
+    /// An image in the conversation.
+    Image = "image",
+    /// A tool result in the conversation.
+    ToolResult = "tool_result",
+    /// A tool result that reports an error.
+    ToolError = "tool_error",
+    /// More than one tool result that reports an error.
+    RepeatedToolErrors = "repeated_tool_errors",
+    /// Tools are offered.
+    Tools = "tools",
+    /// An answer bound to a JSON schema.
+    JsonSchema = "json_schema",
+    /// Many turns.
+    LongConversation = "long_conversation",
+    /// More than some 1,500 tokens of text.
+    LongText = "long_text",
+}
 
 /// Texts longer than this carry material, not just an instruction.
 const PASSAGE_BYTES: usize = 500;

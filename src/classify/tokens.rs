@@ -131,7 +131,7 @@ fn bytes_per_token(scripts: &Scripts) -> f64 {
 /// Output to expect of one choice: the length that is asked for, else what the task usually takes;
 /// never above the client's own cap.
 #[must_use]
-pub fn output_tokens(call: &Call, reading: &Reading, task: Task, complexity: f32) -> u64 {
+pub fn output_tokens(call: &Call, reading: &Reading, task: Task, usual: f32) -> u64 {
     if !call.endpoint.generates() {
         return 0;
     }
@@ -141,7 +141,7 @@ pub fn output_tokens(call: &Call, reading: &Reading, task: Task, complexity: f32
     let tail = &text[text.ceil_char_boundary(text.len().saturating_sub(300).max(head.len()))..];
     let expected = asked_length(head)
         .max(asked_length(tail))
-        .unwrap_or_else(|| usual_length(reading, task, complexity))
+        .unwrap_or_else(|| usual_length(reading, task, usual))
         .clamp(1, MAX_EXPECTED_OUTPUT);
     match call.max_output_tokens {
         Some(cap) => expected.min(cap),
@@ -152,33 +152,20 @@ pub fn output_tokens(call: &Call, reading: &Reading, task: Task, complexity: f32
 /// Nobody gets more than this in one answer without a cap of their own.
 const MAX_EXPECTED_OUTPUT: u64 = 16_384;
 
+/// What the weights say; a translation is as long as its text, however long that is.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "an estimate far below 2^52"
 )]
-fn usual_length(reading: &Reading, task: Task, complexity: f32) -> u64 {
-    let asked = (reading.asked.whole_bytes as f64 / 4.0).max(1.0);
-    // Medians of answers by task, in tokens: (constant, share of the input's length).
-    let (constant, share) = match task {
-        Task::CodeGeneration => (450.0, 0.3),
-        Task::CodeReview => (300.0, 0.8),
-        Task::MathReasoning => (350.0, 0.5),
-        Task::Summarization => (90.0, 0.15),
-        Task::Translation | Task::Rewriting => (10.0, 1.05),
-        Task::Extraction => (50.0, 0.1),
-        Task::Classification => (15.0, 0.0),
-        Task::OpenQa => (220.0, 0.2),
-        Task::ClosedQa => (60.0, 0.02),
-        Task::CreativeWriting => (550.0, 0.1),
-        Task::Brainstorming => (400.0, 0.1),
-        Task::Roleplay => (220.0, 0.1),
-        Task::Conversation => (60.0, 0.1),
-        Task::DataAnalysis | Task::Other => (250.0, 0.1),
+fn usual_length(reading: &Reading, task: Task, usual: f32) -> u64 {
+    let asked = (reading.asked.whole_bytes as f32 / 4.0).max(1.0);
+    let at_least = match task {
+        Task::Translation | Task::Rewriting => (asked * 0.8).min(8_000.0),
+        _ => 0.0,
     };
-    let scale = 0.6 + f64::from(complexity);
-    (constant * scale + asked.min(8_000.0) * share) as u64
+    usual.max(at_least) as u64
 }
 
 /// A length named in the prompt (`in 500 words`, `tres párrafos`), in tokens.

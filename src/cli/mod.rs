@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod check;
 pub mod demo;
+pub mod eval;
 pub mod explain;
 pub mod keys;
 pub mod ledger;
@@ -12,6 +13,7 @@ pub mod models;
 pub mod report;
 pub mod schema;
 pub mod serve;
+pub mod train;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -122,6 +124,22 @@ The first line of routes.yaml points editors at it:
   tollgate models --provider anthropic
   tollgate models --format json flash")]
     Models(ModelsArgs),
+    /// Measure the classifier on labelled prompts
+    #[command(after_help = "Examples:
+  tollgate eval --data prompts.jsonl
+  tollgate eval --data prompts.jsonl --model my.bin --format json
+  tollgate eval --data prompts.jsonl --svg plots
+
+A row is a JSON object: text, and whichever of task, complexity, strong_correct and weak_correct,
+label (injection or benign), source, system and turns are known. See docs/classifier.md.")]
+    Eval(eval::Args),
+    /// Train the classifier's weights on labelled prompts
+    #[command(after_help = "Examples:
+  tollgate train --data prompts.jsonl --out my.bin
+  tollgate train --data prompts.jsonl --from-ledger tollgate.db --out my.bin
+
+Then in routes.yaml:  classifier: { model: my.bin }")]
+    Train(train::Args),
     /// Print the reference of routes.yaml as Markdown
     #[command(hide = true)]
     Reference,
@@ -291,6 +309,8 @@ pub fn run(command: &Command, colour: bool, out: &mut dyn Write) -> u8 {
         Command::Models(args) => models::run(args, out),
         Command::Keys(KeysCommand::New(args)) => keys::run(args, out),
         Command::Alerts(AlertsCommand::Test(args)) => alerts::run(args, out),
+        Command::Eval(args) => eval::run(args, out),
+        Command::Train(args) => train::run(args, out),
     };
     exit_code(&outcome)
 }

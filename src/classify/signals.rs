@@ -1,0 +1,78 @@
+//! Names for people of the features that weighed most.
+
+use smallvec::SmallVec;
+
+use crate::types::Signal;
+
+use super::excerpt::Reading;
+use super::features::{Group, Kind};
+use super::model::{Found, Scored};
+use super::structure::Shape;
+
+/// Signals shown.
+const SHOWN: usize = 4;
+/// Looked at, since one word may be there as a word, a pair and a stem.
+const CONSIDERED: usize = 12;
+/// Longer texts are not shown.
+const TEXT_BYTES: usize = 40;
+
+/// What moved a column most, each text once.
+#[must_use]
+pub fn signals(scored: &Scored<'_>, reading: &Reading, column: usize) -> SmallVec<[Signal; 4]> {
+    let mut shown: SmallVec<[Signal; 4]> = SmallVec::new();
+    for (found, weight) in scored.strongest::<CONSIDERED>(column) {
+        let name = name(&found, reading);
+        if let Some(signal) = shown.iter_mut().find(|signal| signal.name == name) {
+            signal.weight += weight;
+        } else if shown.len() < SHOWN {
+            shown.push(Signal { name, weight });
+        }
+    }
+    shown
+}
+
+fn name(found: &Found, reading: &Reading) -> String {
+    let hit = &found.hit;
+    let shape = || {
+        Shape::NAMES
+            .get(usize::from(hit.start))
+            .copied()
+            .unwrap_or("shape")
+    };
+    match hit.kind {
+        Kind::Shape => return shape().to_owned(),
+        Kind::Shapes => return format!("{} and another shape", shape()),
+        Kind::Length => return length_name(hit.start).to_owned(),
+        _ => {}
+    }
+    let (excerpt, place) = match found.group {
+        Group::System => (&reading.system, "system "),
+        Group::Earlier => (&reading.earlier, "earlier "),
+        Group::Head => (&reading.asked, "opening "),
+        Group::Tail => (&reading.asked, "closing "),
+        _ => (&reading.asked, ""),
+    };
+    let (start, end) = (usize::from(hit.start), usize::from(hit.end));
+    let text = excerpt.text.get(start..end).unwrap_or("");
+    let text = &text[..text.floor_char_boundary(text.len().min(TEXT_BYTES))];
+    let text = text.replace(char::is_control, " ");
+    let kind = match hit.kind {
+        Kind::Pair => "2-gram",
+        Kind::Triple => "3-gram",
+        Kind::Place => "first word",
+        _ => "word",
+    };
+    format!("{place}{kind} `{text}`")
+}
+
+const fn length_name(which: u16) -> &'static str {
+    match which {
+        0 => "length of what is asked",
+        1 => "length of the material",
+        2 => "length of the text",
+        3 => "length of the system prompt",
+        4 => "length of earlier turns",
+        5 => "length and question mark",
+        _ => "script",
+    }
+}
