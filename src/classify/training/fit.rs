@@ -82,6 +82,18 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// The sum of two fits on the same features.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        for (sum, weight) in self.weights.iter_mut().zip(&other.weights) {
+            *sum += weight;
+        }
+        for (sum, bias) in self.biases.iter_mut().zip(&other.biases) {
+            *sum += bias;
+        }
+        self
+    }
+
     /// The logits of a row.
     #[must_use]
     pub fn logits(&self, matrix: &Matrix, row: usize) -> Vec<f32> {

@@ -227,20 +227,36 @@ fn fit_tasks(
     sum
 }
 
-/// Own rows, and those of other sources where the recipe places them.
+/// Own rows, and those of other sources where the recipe places them. The mean of a few fits, each with
+/// its own sample of the large sources.
+#[allow(clippy::cast_precision_loss, reason = "a handful of fits")]
 fn fit_complexity(
     run: &dyn Fn(Vec<Chosen>, FitParams, &mut dyn FnMut(f32)) -> Option<Weights>,
     rows: &[Row],
     recipe: &Recipe,
     progress: Progress<'_>,
 ) -> Option<Weights> {
-    let params = FitParams {
-        loss: Loss::Each,
-        ..recipe.complexity
-    };
-    let mut examples = recipe.complexity_examples(rows);
-    examples.extend(recipe.more_complexity_examples(rows));
-    run(examples, params, &mut |share| progress("complexity", share))
+    let mut sum: Option<Weights> = None;
+    let share = 1.0 / recipe.complexity_fits as f32;
+    for seed in 0..recipe.complexity_fits {
+        let params = FitParams {
+            loss: Loss::Each,
+            seed,
+            ..recipe.complexity
+        };
+        let mut examples = recipe.complexity_examples(rows);
+        examples.extend(recipe.more_complexity_examples(rows, seed));
+        let mut fitted = run(examples, params, &mut |done| {
+            progress("complexity", (seed as f32 + done) * share);
+        })?;
+        let all = fitted.weights.iter_mut().chain(&mut fitted.biases);
+        all.for_each(|weight| *weight *= share);
+        sum = Some(match sum {
+            None => fitted,
+            Some(sum) => sum.plus(&fitted),
+        });
+    }
+    sum
 }
 
 /// Rows that ask for the same in a system prompt and send the material alone, as products do. Made of

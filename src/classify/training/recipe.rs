@@ -53,6 +53,8 @@ pub struct Recipe {
     pub complexity_slope: f32,
     /// Weight of another source's complexities.
     pub other_complexity_weight: f32,
+    /// Fits of the complexity whose mean is taken.
+    pub complexity_fits: u64,
     /// Fits of the tasks whose mean is taken.
     pub fits: u64,
     /// The fit of the tasks.
@@ -100,13 +102,14 @@ impl Default for Recipe {
             caution: 0.85,
             most_features: 200_000,
             folds: 2,
-            fits: 2,
+            fits: 1,
+            complexity_fits: 3,
             most_per_family: 300,
             complexity_slope: 1.0,
             other_complexity_weight: 1.0,
             tasks: TASKS,
             complexity: FitParams {
-                decay: 3e-2,
+                decay: 6e-2,
                 ..other
             },
             weak_fails: FitParams {
@@ -131,6 +134,7 @@ impl Recipe {
         let usual = Self::default();
         Self {
             fits: 1,
+            complexity_fits: 1,
             folds: 0,
             most_features: 20_000,
             tasks: one(usual.tasks),
@@ -201,9 +205,9 @@ impl Recipe {
     /// source are believed in part, and a table says where a source as a whole stands.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "counts are small")]
-    pub fn more_complexity_examples(&self, rows: &[Row]) -> Vec<Chosen> {
+    pub fn more_complexity_examples(&self, rows: &[Row], seed: u64) -> Vec<Chosen> {
         let mut sources: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for at in shuffled(rows.len(), 0) {
+        for at in shuffled(rows.len(), seed) {
             if place_of(rows[at].source()).is_some() {
                 sources.entry(rows[at].source()).or_default().push(at);
             }
@@ -333,7 +337,11 @@ impl Recipe {
                 let calibrates = rows[row].source.is_none() || rows[row].weak_correct.is_some();
                 calibrates && origin % self.folds == fold
             };
-            let fitted = fit_heads(prepared, rows, self, &|row| !out(row), &mut |_, _| {});
+            let once = Self {
+                complexity_fits: 1,
+                ..self.clone()
+            };
+            let fitted = fit_heads(prepared, rows, &once, &|row| !out(row), &mut |_, _| {});
             for row in (0..rows.len()).filter(|&row| out(row) && rows[row].made_of.is_none()) {
                 left_out.add(&fitted, prepared, &rows[row], row);
             }
