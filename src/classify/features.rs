@@ -355,13 +355,11 @@ fn emit_shapes(reading: &Reading, shapes: &[Shape], words: &[Word], sink: &mut i
 /// A bucket for each half power of two.
 fn magnitude(count: usize) -> u64 {
     let count = count as u64;
-    match count {
-        0..=3 => count,
-        _ => {
-            let log = u64::from(count.ilog2());
-            log * 2 + (count >> (log - 1) & 1)
-        }
+    if count <= 3 {
+        return count;
     }
+    let log = u64::from(count.ilog2());
+    log * 2 + (count >> (log - 1) & 1)
 }
 
 fn script(excerpt: &Excerpt) -> u64 {

@@ -116,7 +116,7 @@ impl Classifier {
         let (task, confidence) = decided(&ranked, &reading);
         let complexity = self.complexity(&scored, &shapes);
         let input = tokens::input_tokens(call, &reading);
-        let usual = self.usual_output(&scored);
+        let usual = Self::usual_output(&scored);
         Features {
             task: task.to_name(),
             confidence,
@@ -182,7 +182,7 @@ impl Classifier {
     }
 
     /// Tokens that an answer usually takes.
-    fn usual_output(&self, scored: &Scored<'_>) -> f32 {
+    fn usual_output(scored: &Scored<'_>) -> f32 {
         (sigmoid(scored.logits[OUTPUT]) * model::OUTPUT_LOG2).exp2()
     }
 }

@@ -173,10 +173,10 @@ impl Words {
         let is_break = |word: &Word| word.class == Class::Break;
         let first = self.all.iter().position(is_break);
         let last = self.all.iter().rposition(is_break);
-        if let (Some(first), Some(last)) = (first, last) {
-            if first < last {
-                self.mark(first, last);
-            }
+        if let (Some(first), Some(last)) = (first, last)
+            && first < last
+        {
+            self.mark(first, last);
         }
     }
 

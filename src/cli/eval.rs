@@ -75,11 +75,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
         }
         Format::Table => table(&found, out)?,
     }
-    if let Some(directory) = &args.svg {
-        if let Err(error) = plots(&found, directory) {
-            let message = format!("cannot write plots to `{}`: {error}", directory.display());
-            return Ok(complain(&message, EXIT_FAILED));
-        }
+    if let Some(directory) = &args.svg
+        && let Err(error) = plots(&found, directory)
+    {
+        let message = format!("cannot write plots to `{}`: {error}", directory.display());
+        return Ok(complain(&message, EXIT_FAILED));
     }
     Ok(EXIT_OK)
 }

@@ -1,6 +1,7 @@
 //! `tollgate train`: labelled rows → a file of weights for the classifier. The same rows in the same
 //! order give the same bytes, on any number of cores.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -193,7 +194,10 @@ fn name(path: &Path) -> String {
 
 fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]

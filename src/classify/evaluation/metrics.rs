@@ -311,7 +311,7 @@ mod tests {
         close(confusion.accuracy(), 0.6);
         close(confusion.class(0).precision, 2.0 / 3.0);
         close(confusion.class(1).recall, 0.5);
-        close(confusion.macro_f1(), (2.0 / 3.0 + 0.5) / 2.0);
+        close(confusion.macro_f1(), f64::midpoint(2.0 / 3.0, 0.5));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Fits linear heads: stochastic gradient descent with a rate for each weight (AdaGrad), averaged over
+//! Fits linear heads: stochastic gradient descent with a rate for each weight (`AdaGrad`), averaged over
 //! the later epochs. One thread, a fixed order, a fixed seed: the same rows give the same bytes.
 
 /// Rows of features, compressed.
@@ -64,7 +64,8 @@ pub struct FitParams {
     pub decay: f32,
     /// Share of features left out at each step, so that no word is relied on alone.
     pub dropout: f32,
-    /// How far steps shrink with the steps before: 2 by their root (AdaGrad), 4 by their fourth root, 0 not at all.
+    /// How far steps shrink with the steps before: 2 by their root (`AdaGrad`), 4 by their fourth
+    /// root, 0 not at all.
     pub adapt: u8,
     /// Of the order and of what is left out.
     pub seed: u64,

@@ -227,11 +227,14 @@ fn fit_tasks(
     sum
 }
 
+/// Fits one head on chosen rows; nothing when there are none.
+type Fit<'f> = &'f dyn Fn(Vec<Chosen>, FitParams, &mut dyn FnMut(f32)) -> Option<Weights>;
+
 /// Own rows, and those of other sources where the recipe places them. The mean of a few fits, each with
 /// its own sample of the large sources.
 #[allow(clippy::cast_precision_loss, reason = "a handful of fits")]
 fn fit_complexity(
-    run: &dyn Fn(Vec<Chosen>, FitParams, &mut dyn FnMut(f32)) -> Option<Weights>,
+    run: Fit<'_>,
     rows: &[Row],
     recipe: &Recipe,
     progress: Progress<'_>,

@@ -113,11 +113,11 @@ fn parse(line: &str) -> Result<Row, String> {
     if row.text.is_empty() {
         return Err("`text` is missing or empty".to_owned());
     }
-    if let Some(task) = &row.task {
-        if Task::parse(task).is_none() {
-            let names = Task::ALL.map(Task::as_str).join(", ");
-            return Err(format!("unknown task `{task}`; there are: {names}"));
-        }
+    if let Some(task) = &row.task
+        && Task::parse(task).is_none()
+    {
+        let names = Task::ALL.map(Task::as_str).join(", ");
+        return Err(format!("unknown task `{task}`; there are: {names}"));
     }
     for (name, value) in [
         ("complexity", row.complexity),
