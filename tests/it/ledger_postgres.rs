@@ -12,7 +12,7 @@ use tollgate::types::PostgresUrl;
 
 use crate::harness::proxy::{chat, two_models};
 use crate::harness::servers::{Postgres, database_name, free_port, skip};
-use crate::harness::{Client, Proxy, Script, Upstream};
+use crate::harness::{Client, Proxy, Reply, Script, Upstream};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -36,7 +36,7 @@ async fn ask(client: &Client, count: usize) -> Vec<String> {
     for reply in &replies {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
-    replies.iter().map(|reply| reply.request_id()).collect()
+    replies.iter().map(Reply::request_id).collect()
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
