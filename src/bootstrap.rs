@@ -4,6 +4,7 @@ pub mod alerts;
 mod hydrate;
 pub mod learned;
 mod retention;
+mod sharing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,21 +26,20 @@ use crate::gateway::{Active, Gateway, ReloadStatus};
 use crate::limits;
 use crate::notify::Events;
 use crate::runtime::arms::Arms;
-use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::Deployments;
 use crate::runtime::latency::Latencies;
 use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::lengths::Lengths;
-use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook};
+use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook, SharedError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
 
 use self::hydrate::hydrate;
 pub use self::retention::{RetentionClock, let_old_rows_go};
+use self::sharing::Shared;
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,9 @@ pub enum StartError {
     /// The ledger cannot be opened or read.
     #[error("the ledger cannot be used: {0}")]
     Ledger(#[from] LedgerError),
+    /// The shared store's address cannot be used.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
     /// The metrics clash.
     #[error("the metrics cannot be defined: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -97,7 +100,11 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         }
         LedgerLocation::Memory => Notebook::memory(),
     };
-    let budgets = Arc::new(Budgets::new(options.clock.clone()));
+    let Shared {
+        budgets,
+        limiters,
+        replicas,
+    } = sharing::shared(&snapshot.state, &notebook, options.clock.clone())?;
     hydrate(&budgets, &ledger, &snapshot)?;
     let arms = Arms::default();
     learned::restore(&arms, &notebook)?;
@@ -111,7 +118,8 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     let gateway = Gateway {
         active: ArcSwap::from_pointee(active),
         classifier: Classifier::builtin(),
-        limiters: Arc::new(Limiters::new()),
+        limiters,
+        replicas,
         budgets,
         lengths: Lengths::default(),
         retry_budget: RetryBudget::new(),
@@ -243,6 +251,7 @@ pub fn refresh_gauges(gw: &Gateway) {
             limit: view.limit,
             spent: view.spent,
             reserved: view.reserved,
+            stranded: view.lease.map(|lease| lease.stranded),
             shadow_price: view.shadow_price,
             forecast_usd: view.forecast_usd,
         };
@@ -255,6 +264,9 @@ pub fn refresh_gauges(gw: &Gateway) {
             arm.key.model.as_str(),
             arm.mean,
         );
+    }
+    if let Some(replicas) = &gw.replicas {
+        gw.metrics.shared_store(replicas.is_up());
     }
     gw.metrics.ledger_lag(gw.ledger.lag());
 }

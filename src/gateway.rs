@@ -16,6 +16,7 @@ use crate::classify::Classifier;
 use crate::clock::Clock;
 use crate::config::{Diagnostic, Snapshot};
 use crate::notify::Events;
+use crate::replicas::Replicas;
 use crate::runtime::arms::Arms;
 use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
@@ -74,6 +75,8 @@ pub struct Gateway {
     pub fingerprints: FingerprintKey,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// The store that replicas share; `None`: there are no others.
+    pub replicas: Option<Arc<Replicas>>,
     /// Small notes that outlive the process.
     pub notebook: Arc<Notebook>,
     /// Where events are raised.

@@ -36,4 +36,5 @@ pub mod bootstrap;
 pub mod cli;
 pub mod learn;
 pub mod notify;
+pub mod replicas;
 pub mod server;

@@ -137,7 +137,8 @@ async fn run(
     respond::describe(&mut exchange.record, &call);
     let asked = policy::resolve(snapshot, &caller, &call)?;
 
-    let permit = limits::admit(&gw.limiters, snapshot, &caller)
+    let permit = limits::admit_patiently(&gw.limiters, gw.budgets.bell(), snapshot, &caller)
+        .await
         .inspect_err(|refused| observing::limited(gw, refused))?;
     exchange.hold(permit);
 

@@ -152,6 +152,9 @@ async fn serve(
         };
         (error.to_string(), code)
     })?;
+    if let Some(replicas) = gw.replicas.clone() {
+        replicas.join(&gw.budgets, &gw.limiters).await;
+    }
     announce(&gw, &source, addresses);
     let running = Running::start(gw, data, admin, Some(source))
         .map_err(|message| (message, EXIT_BAD_INPUT))?;
@@ -319,6 +322,10 @@ impl Running {
             admin_handler,
         ));
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
+        if let Some(replicas) = gateway.replicas.clone() {
+            let (budgets, limiters) = (Arc::clone(&gateway.budgets), Arc::clone(&gateway.limiters));
+            tasks.spawn(replicas.keep(budgets, limiters));
+        }
         let alerts = bootstrap::alerts::start_channel(&gateway);
         if let Some(trigger) = watcher.as_ref().map(Watcher::trigger) {
             tasks.spawn(reload_on_hangup(Arc::clone(&gateway), trigger));
@@ -348,6 +355,9 @@ impl Running {
         if finished.is_err() {
             self.gateway.abort_streams.cancel();
             self.gateway.tasks.wait().await;
+        }
+        if let Some(replicas) = &self.gateway.replicas {
+            replicas.leave().await;
         }
         if let Err(error) = self.gateway.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");

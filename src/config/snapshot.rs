@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use rustc_hash::FxHashMap;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
+use crate::runtime::limiter::LimitsWhenAway;
 use crate::runtime::{
     BreakerParams, BudgetParams, LearnParams, LimitParams, RetryParams, SimulatedParams,
 };
@@ -128,7 +129,36 @@ pub struct StateParams {
     pub ledger_buffer_records: usize,
     /// How long rows are kept; forever when not set.
     pub retention_days: Option<u32>,
+    /// The store that several replicas share; `None`: this process is alone.
+    pub shared: Option<SharedParams>,
 }
+
+/// A store that several replicas share.
+#[derive(Debug, Clone)]
+pub struct SharedParams {
+    /// Its address, password included.
+    pub address: SecretString,
+    /// What the names of its keys begin with.
+    pub namespace: String,
+    /// What this replica is called; `None`: by the name that goes with its ledger.
+    pub replica: Option<String>,
+    /// True when budgets go on beyond their leases while it is away.
+    pub budgets_open_when_away: bool,
+    /// What limits do while it is away.
+    pub limits_when_away: LimitsWhenAway,
+}
+
+impl PartialEq for SharedParams {
+    fn eq(&self, other: &Self) -> bool {
+        self.address.expose_secret() == other.address.expose_secret()
+            && self.namespace == other.namespace
+            && self.replica == other.replica
+            && self.budgets_open_when_away == other.budgets_open_when_away
+            && self.limits_when_away == other.limits_when_away
+    }
+}
+
+impl Eq for SharedParams {}
 
 /// Where the ledger is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

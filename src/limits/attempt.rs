@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::refusal::{budget_exceeded, rate_limited};
-use super::{scopes_of, upstream_scopes};
+use super::refusal::{Refused, budget_exceeded};
+use super::{LEASE_PATIENCE, scopes_of, upstream_scopes};
 use crate::config::Snapshot;
 use crate::config::snapshot::{Model, Provider};
 use crate::error::ProxyError;
@@ -44,19 +44,49 @@ pub fn reserve_attempt(
     snapshot: &Snapshot,
     request: &AttemptRequest<'_>,
 ) -> Result<AttemptReservation, ProxyError> {
+    set_aside(limiters, budgets, snapshot, request).map_err(|refused| refused.error)
+}
+
+/// [`reserve_attempt`], which waits for a moment where replicas share a limit or budget and this one
+/// has used up its part. What is at hand is set aside without waiting or yielding.
+///
+/// # Errors
+/// As [`reserve_attempt`].
+///
+/// # Cancel safety
+/// Dropped while it waits, it has set nothing aside.
+pub async fn reserve_attempt_patiently(
+    limiters: &Arc<Limiters>,
+    budgets: &Arc<Budgets>,
+    snapshot: &Snapshot,
+    request: &AttemptRequest<'_>,
+) -> Result<AttemptReservation, ProxyError> {
+    let attempt = || set_aside(limiters, budgets, snapshot, request);
+    let reserved = budgets
+        .bell()
+        .patiently(LEASE_PATIENCE, attempt, |refused| refused.lease_short);
+    reserved.await.map_err(|refused| refused.error)
+}
+
+fn set_aside(
+    limiters: &Arc<Limiters>,
+    budgets: &Arc<Budgets>,
+    snapshot: &Snapshot,
+    request: &AttemptRequest<'_>,
+) -> Result<AttemptReservation, Refused> {
     let now = Instant::now();
     let upstream = upstream_scopes(request.model, request.provider);
     let mut scopes = scopes_of(snapshot, request.caller);
     scopes.extend(upstream.iter().cloned());
     let tokens = limiters
         .reserve_tokens(&scopes, request.tokens, now)
-        .map_err(|limited| rate_limited(&limited))?;
+        .map_err(|limited| Refused::by_limit(&limited))?;
     let money = budgets
         .reserve(&payer_of(request), request.money)
-        .map_err(|exhausted| budget_exceeded(&exhausted))?;
+        .map_err(|exhausted| Refused::by_budget(&exhausted))?;
     let permit = limiters
         .admit(&upstream, now)
-        .map_err(|limited| rate_limited(&limited))?;
+        .map_err(|limited| Refused::by_limit(&limited))?;
     Ok(AttemptReservation::new(permit, tokens, money))
 }
 

@@ -22,13 +22,20 @@ use tokio::time::Instant;
 use crate::config::Snapshot;
 use crate::config::snapshot::{Model, Provider};
 use crate::error::ProxyError;
+use crate::runtime::leases::Bell;
 use crate::runtime::limiter::{LimitKind, LimitParams, Limiters, Permit, RateStanding, Scope};
 use crate::types::{Caller, KeyId};
 
-pub use self::attempt::{AttemptRequest, reserve_attempt, why_unaffordable};
+pub use self::attempt::{
+    AttemptRequest, reserve_attempt, reserve_attempt_patiently, why_unaffordable,
+};
 pub use self::headers::write_headers;
 use self::refusal::rate_limited;
 pub use crate::runtime::AttemptReservation;
+
+/// How long a request waits for this replica's part of a shared limit or budget to grow: some calls to
+/// the store and a few of the other replicas', far below any client's patience.
+const LEASE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Scopes with the limits that hold there.
 pub type Scopes = SmallVec<[(Scope, LimitParams); 5]>;
@@ -69,6 +76,25 @@ pub fn admit(
     limiters
         .admit(&scopes, Instant::now())
         .map_err(|limited| rate_limited(&limited))
+}
+
+/// [`admit`], which waits for a moment where replicas share a limit and this one has used up its part.
+///
+/// # Errors
+/// As [`admit`].
+///
+/// # Cancel safety
+/// Dropped while it waits, it has taken nothing.
+pub async fn admit_patiently(
+    limiters: &Arc<Limiters>,
+    bell: &Bell,
+    snapshot: &Snapshot,
+    caller: &Caller,
+) -> Result<Permit, ProxyError> {
+    let scopes = scopes_of(snapshot, caller);
+    let attempt = || limiters.admit(&scopes, Instant::now());
+    let admitted = bell.patiently(LEASE_PATIENCE, attempt, |limited| limited.lease_short);
+    admitted.await.map_err(|limited| rate_limited(&limited))
 }
 
 /// Whether provider and model would take an attempt now; for choosing candidates. Takes nothing.

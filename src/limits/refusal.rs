@@ -4,6 +4,29 @@ use crate::error::{ErrorKind, LimitRefusal, ProxyError};
 use crate::runtime::budgets::Exhausted;
 use crate::runtime::limiter::{Limited, format_reset};
 
+/// A refusal, and whether it may be over within moments.
+pub(super) struct Refused {
+    pub(super) error: ProxyError,
+    /// True when replicas share what is short, and more has been asked for.
+    pub(super) lease_short: bool,
+}
+
+impl Refused {
+    pub(super) fn by_limit(limited: &Limited) -> Self {
+        Self {
+            error: rate_limited(limited),
+            lease_short: limited.lease_short,
+        }
+    }
+
+    pub(super) fn by_budget(exhausted: &Exhausted) -> Self {
+        Self {
+            error: budget_exceeded(exhausted),
+            lease_short: exhausted.lease_short,
+        }
+    }
+}
+
 /// 429 `rate_limit_exceeded`. What can never pass says `x-should-retry: false`, since an SDK would
 /// only sleep on it.
 pub(super) fn rate_limited(limited: &Limited) -> ProxyError {

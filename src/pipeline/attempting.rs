@@ -59,7 +59,7 @@ impl Attempts for Attempting<'_> {
             attempt.deadline,
             (attempt.candidate.index, attempt.deployment),
         );
-        self.reserve(attempt, model, deployment, provider)?;
+        self.reserve(attempt, model, deployment, provider).await?;
         let sent = if provider.billing.on_disconnect == OnDisconnect::Drain {
             self.detached(place, deadline, client)
                 .send(self.exchange)
@@ -110,7 +110,7 @@ impl Attempting<'_> {
     }
 
     /// Reserves what the attempt may use at most and opens it on the exchange.
-    fn reserve(
+    async fn reserve(
         &mut self,
         attempt: Try<'_>,
         model: &Model,
@@ -128,12 +128,13 @@ impl Attempting<'_> {
             money: self.stakes().amounts(model, attempt.candidate.worst_case),
             end_user: self.call.end_user.as_deref(),
         };
-        let reservation = limits::reserve_attempt(
+        let reservation = limits::reserve_attempt_patiently(
             &self.gw.limiters,
             &self.gw.budgets,
             &self.active.snapshot,
             &request,
         )
+        .await
         .map_err(|error| {
             super::observing::limited(self.gw, &error);
             TryError::Refused(error)

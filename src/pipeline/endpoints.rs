@@ -107,7 +107,8 @@ async fn explain(
 ) -> Result<Bytes, ProxyError> {
     let snapshot = &active.snapshot;
     let caller = auth::authenticate(snapshot, headers)?;
-    let _permit = limits::admit(&gw.limiters, snapshot, &caller)
+    let _permit = limits::admit_patiently(&gw.limiters, gw.budgets.bell(), snapshot, &caller)
+        .await
         .inspect_err(|error| super::observing::limited(gw, error))?;
     let directives = ingress::directives(headers)?;
     let body = super::read_body(active, headers, body).await?;

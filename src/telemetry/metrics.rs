@@ -58,6 +58,8 @@ pub struct Metrics {
     budget_limit: GaugeVec,
     budget_spent: GaugeVec,
     budget_reserved: GaugeVec,
+    budget_stranded: GaugeVec,
+    shared_store_up: IntGauge,
     budget_shadow_price: GaugeVec,
     budget_forecast: GaugeVec,
     budget_alerts: IntCounterVec,
@@ -261,6 +263,15 @@ impl Metrics {
                 "Reserved for attempts in flight, in USD.",
                 &["budget"],
             )?,
+            budget_stranded: d.gauge(
+                "tollgate_budget_stranded_usd",
+                "Held by replicas that have fallen silent: counted as spent until they come back, in USD.",
+                &["budget"],
+            )?,
+            shared_store_up: d.keep(IntGauge::new(
+                "tollgate_shared_store_up",
+                "1 while the store that replicas share answers, 0 while it does not or there is none.",
+            ))?,
             budget_shadow_price: d.gauge(
                 "tollgate_budget_shadow_price",
                 "The price of money that a budget's pace adds to the routing objective; 0 on pace.",
@@ -487,6 +498,11 @@ impl Metrics {
         self.budget_reserved
             .with_label_values(label)
             .set(gauges.reserved.as_usd_f64());
+        if let Some(stranded) = gauges.stranded {
+            self.budget_stranded
+                .with_label_values(label)
+                .set(stranded.as_usd_f64());
+        }
         self.budget_shadow_price
             .with_label_values(label)
             .set(gauges.shadow_price);
@@ -499,12 +515,18 @@ impl Metrics {
         }
     }
 
+    /// Whether the store that replicas share answers.
+    pub fn shared_store(&self, up: bool) {
+        self.shared_store_up.set(i64::from(up));
+    }
+
     /// Forgets budgets and models that a reload removed.
     pub fn forget_gauges(&self) {
         self.budget_limit.reset();
         self.budget_spent.reset();
         self.budget_reserved.reset();
         self.budget_shadow_price.reset();
+        self.budget_stranded.reset();
         self.budget_forecast.reset();
         self.breaker_state.reset();
     }
@@ -590,6 +612,8 @@ pub struct BudgetGauges {
     pub spent: PicoUsd,
     /// Reserved for attempts in flight.
     pub reserved: PicoUsd,
+    /// What silent replicas hold; `None`: there are no replicas.
+    pub stranded: Option<PicoUsd>,
     /// The pace's price of money.
     pub shadow_price: f64,
     /// What the period will have spent at its end at the present rate.

@@ -12,6 +12,7 @@ mod models;
 mod names;
 mod prices;
 mod providers;
+mod replicas;
 mod resilience;
 mod secret;
 mod selection;

@@ -15,7 +15,19 @@ pub fn compile_state(
     server: &ServerConfig,
 ) -> StateParams {
     let store = at!["state", "store"];
+    let shared = super::replicas::compile_shared(cx, state);
     let ledger = match &state.ledger {
+        Some(ledger) if shared.is_some() => {
+            location(cx, at!["state", "ledger"], &ledger.0, &state.journal)
+        }
+        None if shared.is_some() => {
+            cx.error_hint(
+                store,
+                "replicas share counters here; the ledger has to be somewhere else",
+                "name it as `ledger`: `postgres://…`, or `sqlite:PATH` for each replica its own",
+            );
+            LedgerLocation::Memory
+        }
         Some(ledger) => {
             // Nothing but the ledger is kept there; still, a wrong name is wrong.
             store_alone(cx, store, &state.store);
@@ -49,6 +61,7 @@ pub fn compile_state(
         ledger,
         retention_days: state.retention_days,
         ledger_buffer_records: usize::try_from(state.ledger_buffer_records).unwrap_or(usize::MAX),
+        shared,
     }
 }
 
@@ -80,11 +93,11 @@ fn location(
     match text.split_once(':') {
         None if text == "memory" => LedgerLocation::Memory,
         Some(("sqlite", file)) if !file.is_empty() => LedgerLocation::Sqlite(PathBuf::from(file)),
-        Some((scheme @ ("redis" | "rediss"), _)) => {
+        Some(("redis" | "rediss", _)) => {
             cx.error_hint(
                 at,
-                format!("this build has no {scheme} store; state is kept by one process"),
-                "use \"sqlite:tollgate.db\"",
+                "Redis holds what replicas share, not the ledger",
+                "name it as `store`, and as `ledger` postgres://… or sqlite:PATH",
             );
             LedgerLocation::Memory
         }

@@ -43,7 +43,10 @@ pub use routing::{
     ThresholdsConfig, VirtualModelConfig, WhenConfig,
 };
 pub use scalar::{Decimal, SecretText};
-pub use server::{AuthConfig, AuthMode, ServerConfig, StateConfig, TlsConfig};
+pub use server::{
+    AuthConfig, AuthMode, BudgetsOnStoreDown, LimitsOnStoreDown, OnStoreDownConfig, ServerConfig,
+    StateConfig, TlsConfig,
+};
 
 /// What tollgate does with each request: which providers and models there are, what they cost, which
 /// of them answers which task, and within what limits.

@@ -80,6 +80,8 @@ pub struct TlsConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
     /// `sqlite:PATH` (a file beside the process) or `memory` (nothing survives; for tests and try-outs).
+    /// With several replicas `redis://host:6379` (or `rediss://`, Valkey too), which then holds counters,
+    /// limits and budgets, and `ledger` says where the ledger is (docs/replicas.md).
     pub store: String,
     /// Where the ledger alone is kept, when not in `store`: `postgres://user:${PASSWORD}@host/database`
     /// (for several replicas), `sqlite:PATH` or `memory`. The address may be `${VARIABLE}` or
@@ -98,6 +100,50 @@ pub struct StateConfig {
     /// still add up. Rows of a budget's present period stay.
     #[schemars(range(min = 1, max = 36_500))]
     pub retention_days: Option<u32>,
+    /// What this replica is called among those that share a store; no two that run at once may have the
+    /// same name. Unset: a name that is made up once and kept with the ledger.
+    pub replica: Option<String>,
+    /// What the names of all keys in the shared store begin with; one for each installation.
+    pub namespace: String,
+    /// What goes on while the shared store does not answer.
+    pub on_store_down: OnStoreDownConfig,
+}
+
+/// What goes on while the shared store does not answer; everything else (breakers, learned statistics)
+/// goes on locally.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnStoreDownConfig {
+    /// `closed`: each replica spends what it holds, then 429. `open`: it goes on up to the whole limit,
+    /// so that budgets may be overrun by as many times as there are replicas.
+    pub budgets: BudgetsOnStoreDown,
+    /// `share`: each replica goes on with its last part of each limit. `open`: each takes each limit for
+    /// its own. `closed`: nothing that is limited passes.
+    pub limits: LimitsOnStoreDown,
+}
+
+/// What budgets do while the shared store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetsOnStoreDown {
+    /// Nothing is spent beyond what is held.
+    #[default]
+    Closed,
+    /// Each replica goes on up to the limit.
+    Open,
+}
+
+/// What limits do while the shared store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitsOnStoreDown {
+    /// Each replica goes on with its last part.
+    #[default]
+    Share,
+    /// Each replica takes the limit for its own.
+    Open,
+    /// Nothing passes.
+    Closed,
 }
 
 impl Default for StateConfig {
@@ -111,6 +157,9 @@ impl Default for StateConfig {
             ledger_buffer_records: 32_768,
             // Who deletes money's records must have said so.
             retention_days: None,
+            replica: None,
+            namespace: "tollgate".to_owned(),
+            on_store_down: OnStoreDownConfig::default(),
         }
     }
 }

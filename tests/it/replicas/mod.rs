@@ -2,3 +2,4 @@
 //! keep.
 
 mod contract;
+mod processes;
