@@ -172,7 +172,11 @@ impl Purse {
             )
         };
         let goal = slice.max(least).max(self.waits as i64);
-        let back = (self.balance - goal.max(slice * 2)).max(0);
+        let back = match self.away_since_ms {
+            None => (self.balance - goal.max(slice * 2)).max(0),
+            // Nobody would take it.
+            Some(_) => 0,
+        };
         self.balance -= back;
         let want = (goal - self.balance).max(0);
         if idle && back == 0 && self.waits == 0 && self.balance <= 0 {

@@ -302,14 +302,14 @@ async fn a_rate_is_one_rate_for_all_replicas_together() {
     let addresses: Vec<SocketAddr> = processes.iter().map(|process| process.data).collect();
     for targets in [&addresses[..], &addresses[..1]] {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..12)
+        let clients: Vec<_> = (0..40)
             .map(|number| {
                 let (data, stop) = (targets[number % targets.len()], Arc::clone(&stop));
                 tokio::spawn(async move {
                     let client = client();
                     while !stop.load(Ordering::Relaxed) {
                         send(&client, data, number).await;
-                        tokio::time::sleep(Duration::from_millis(12)).await;
+                        tokio::time::sleep(Duration::from_millis(30)).await;
                     }
                 })
             })
