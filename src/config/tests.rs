@@ -375,8 +375,8 @@ fn what_this_build_lacks_is_said_clearly() {
     check_with(
         "state: { store: \"redis://h\" }\n",
         &[
-            "f:15:17: state.store: this build has no redis store; state is kept by one process; use \
-         \"sqlite:tollgate.db\"",
+            "f:15:17: state.store: replicas share counters here; the ledger has to be somewhere else; \
+         name it as `ledger`: `postgres://…`, or `sqlite:PATH` for each replica its own",
         ],
     );
     check_with(
