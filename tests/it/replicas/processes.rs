@@ -286,7 +286,7 @@ async fn a_rate_is_one_rate_for_all_replicas_together() {
     let seconds = std::env::var("TOLLGATE_RATE_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(8_u64);
+        .unwrap_or(20_u64);
     let Some(redis) = Redis::start() else { return };
     let passed = Arc::new(AtomicU64::new(0));
     let upstream = upstream(Arc::clone(&passed)).await;
