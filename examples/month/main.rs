@@ -37,7 +37,7 @@ fn main() {
 fn table(wall: &Outcome, paced: &Outcome) -> String {
     let mut out = String::from("| | hard cap | paced |\n| --- | --- | --- |\n");
     let mut row = |name: &str, of: &dyn Fn(&Outcome) -> String| {
-        out.push_str(&format!("| {name} | {} | {} |\n", of(wall), of(paced)));
+        out.extend(["| ", name, " | ", &of(wall), " | ", &of(paced), " |\n"]);
     };
     row("limit, USD", &|month| format!("{:.0}", month.limit_usd));
     row("spent at the end", &|month| {

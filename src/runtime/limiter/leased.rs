@@ -64,6 +64,7 @@ pub(super) struct Purse {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
     reason = "shares of rates need not be exact, and amounts are far below 2^53 parts"
 )]
 impl Purse {
