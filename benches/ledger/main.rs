@@ -63,7 +63,7 @@ fn write(path: &Path, requests: u64) {
             commit(&ledger, record);
         }
         ledger
-            .flush_blocking(Duration::from_secs(60))
+            .flush_blocking(Duration::from_mins(1))
             .expect("stored");
         spent += started.elapsed();
     }
@@ -129,15 +129,14 @@ fn report(path: &Path) {
     ];
     println!("\nreports of the whole month, slowest of {ROUNDS} (seconds, rows, by)");
     for by in kinds {
-        let names: Vec<_> = by.iter().map(|dimension| dimension.name()).collect();
+        let names: Vec<_> = by.iter().map(Dimension::name).collect();
         timed(&names.join(","), || {
             let query = ReportQuery {
                 range: TimeRange::since(0),
                 by: by.to_vec(),
             };
             let file = LedgerFile::open(path).expect("a ledger");
-            let rows = file.report(&query).expect("a report").rows.len();
-            rows
+            file.report(&query).expect("a report").rows.len()
         });
     }
     timed("(FOCUS export)", || {

@@ -90,7 +90,7 @@ async fn a_paid_fallback_of_a_free_model_is_checked_and_free_models_serve_on() {
         let received = upstream.received();
         received
             .iter()
-            .map(|request| request.model())
+            .map(super::harness::upstream::Received::model)
             .collect::<Vec<_>>()
     };
     assert_eq!(asked(), ["small"], "the paid model was never asked");

@@ -155,7 +155,7 @@ async fn client(data: SocketAddr, stop: Arc<AtomicBool>, seen: Arc<Mutex<Seen>>,
     let mut round = number;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
-        let stream = round % 2 == 0;
+        let stream = round.is_multiple_of(2);
         let body = json!({
             "model": "small", "max_tokens": 8, "stream": stream,
             "stream_options": stream.then(|| json!({"include_usage": true})),

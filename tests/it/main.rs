@@ -9,6 +9,7 @@
     clippy::too_many_lines,
     clippy::format_collect,
     clippy::disallowed_methods,
+    clippy::cast_precision_loss,
     reason = "a test fails loudly, tells its story in one piece, and its tasks end with its runtime"
 )]
 #![allow(
