@@ -138,7 +138,7 @@ label (injection or benign), source, system and turns are known. See docs/classi
   tollgate train --data prompts.jsonl --out my.bin
   tollgate train --data prompts.jsonl --from-ledger tollgate.db --out my.bin
 
-Then in routes.yaml:  classifier: { model: my.bin }")]
+Then compare:  tollgate eval --data held_out.jsonl --model my.bin")]
     Train(train::Args),
     /// Print the reference of routes.yaml as Markdown
     #[command(hide = true)]
