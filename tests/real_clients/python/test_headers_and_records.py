@@ -31,8 +31,8 @@ def test_every_header_of_a_whole_answer(sdk, ask):
     assert re.fullmatch(r"0\.\d+", headers["x-tollgate-cost-usd"])
     assert int(headers["x-tollgate-overhead-us"]) > 0
     assert headers["x-ratelimit-limit-requests"] == "6000", "the burst, a tenth of the rate"
-        # At a permit per millisecond the one that was taken may be back already.
-        assert int(headers["x-ratelimit-remaining-requests"]) <= 6000
+    # At a permit per millisecond the one that was taken may be back already.
+    assert int(headers["x-ratelimit-remaining-requests"]) <= 6000
     assert headers["x-ratelimit-limit-tokens"] == "1000000"
     assert 0 < int(headers["x-ratelimit-remaining-tokens"]) <= 1000000
     for kind in ("requests", "tokens"):
