@@ -4,7 +4,7 @@
 /// few seconds, long enough to bridge the gaps between requests.
 const MEMORY_MS: f64 = 1_000.0;
 /// For how long a slice should last. Calls come several times a second; a slice that lasts for one
-/// second bridges several lost ones, and strands no more than one second's money.
+/// second bridges several lost ones, and strands about one second's money.
 const HORIZON_SECONDS: f64 = 1.0;
 
 /// Demand in units.
