@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod call;
 pub mod caller;
+pub mod chat;
 pub mod currency;
 pub mod event;
 pub mod features;

@@ -7,9 +7,12 @@
 pub mod dialect;
 pub mod facts;
 pub mod framing;
+pub mod json_in;
+pub mod json_out;
 pub mod json_text;
 mod json_walk;
 mod splice;
+pub mod translate;
 
 use bytes::Bytes;
 

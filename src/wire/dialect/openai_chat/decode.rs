@@ -424,7 +424,9 @@ impl Draft {
             return Err(Fault::missing("model", MODEL_ALLOWED));
         }
         let (texts, param, allowed) = match self.call.endpoint {
-            Endpoint::ChatCompletions => (Known::Messages, "messages", messages::MESSAGES_ALLOWED),
+            Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
+                (Known::Messages, "messages", messages::MESSAGES_ALLOWED)
+            }
             Endpoint::Completions => (Known::Prompt, "prompt", messages::INPUTS_ALLOWED),
             Endpoint::Embeddings => (Known::Input, "input", messages::INPUTS_ALLOWED),
         };

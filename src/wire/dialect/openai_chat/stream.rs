@@ -201,7 +201,7 @@ pub fn usage_event(
 pub(super) const fn chunk_object(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Completions => "text_completion",
-        Endpoint::ChatCompletions | Endpoint::Embeddings => "chat.completion.chunk",
+        _ => "chat.completion.chunk",
     }
 }
 

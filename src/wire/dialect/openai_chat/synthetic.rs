@@ -19,7 +19,7 @@ impl Synthetic<'_> {
                     "index": 0, "text": self.text, "logprobs": null, "finish_reason": "stop",
                 }),
             ),
-            Endpoint::ChatCompletions | Endpoint::Embeddings => (
+            _ => (
                 "chat.completion",
                 serde_json::json!({
                     "index": 0,
