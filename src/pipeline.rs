@@ -33,7 +33,7 @@ use crate::gateway::{Active, Gateway};
 use crate::resilience::Execution;
 use crate::server::TwoLengths;
 use crate::types::{Call, Endpoint, Features, RequestId};
-use crate::wire::DialectId;
+use crate::wire;
 use crate::{auth, classify, ingress, limits, policy, resilience};
 
 use attempting::Attempting;
@@ -131,9 +131,7 @@ async fn run(
 
     let directives = ingress::directives(&head.headers)?;
     let body = read_body(active, &head.headers, body).await?;
-    let call = DialectId::OpenaiChat
-        .codec()
-        .decode(endpoint, body, directives)?;
+    let call = wire::decode(endpoint, body, directives)?;
     respond::describe(&mut exchange.record, &call);
     let asked = policy::resolve(snapshot, &caller, &call)?;
 

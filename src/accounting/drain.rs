@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::types::{Outcome, Usage};
 use crate::wire::facts::{EventKind, StreamFacts};
 use crate::wire::framing::sse::{SseEvent, SseFramer};
-use crate::wire::{DialectId, Tap};
+use crate::wire::{Dialect, Tap};
 
 use super::exchange::{AttemptEnd, CLIENT_CLOSED_REQUEST, Exchange, OpenAttempt, Verdict};
 
@@ -178,13 +178,16 @@ impl Orphaned {
 
     /// A stream began: it is read to its end. `source`: events that were taken, the framer that may hold
     /// more, and what follows.
-    pub async fn stream<B>(self, dialect: DialectId, source: (Vec<SseEvent>, SseFramer, B))
-    where
+    pub async fn stream<B>(
+        self,
+        dialect: &'static dyn Dialect,
+        source: (Vec<SseEvent>, SseFramer, B),
+    ) where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: fmt::Display,
     {
         let (first, framer, body) = source;
-        let mut tap = dialect.codec().tap();
+        let mut tap = dialect.tap();
         for event in &first {
             tap.see(event);
         }

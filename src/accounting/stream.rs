@@ -23,7 +23,7 @@ use crate::error::{ErrorKind, ProxyError};
 use crate::types::{Endpoint, Outcome, PicoUsd, Tokens};
 use crate::wire::facts::{EventKind, UsageReport};
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
-use crate::wire::{Dialect, DialectId, Tap};
+use crate::wire::{Dialect, Tap};
 
 use super::drain::{self, Abandoned, Drains};
 use super::exchange::{AttemptEnd, Exchange, Verdict};
@@ -50,7 +50,7 @@ pub struct Recorded {
 /// What a stream body is made of.
 pub struct StreamParts<B> {
     /// The dialect of the events.
-    pub dialect: DialectId,
+    pub dialect: &'static dyn Dialect,
     /// The open exchange, with its attempt.
     pub exchange: Exchange,
     /// Events that were taken already.
@@ -118,7 +118,7 @@ where
 {
     /// Begins to forward.
     pub fn new(parts: StreamParts<B>) -> Self {
-        let codec = parts.dialect.codec();
+        let codec = parts.dialect;
         let now = Instant::now();
         let wake = parts.timeouts.deadline.min(now + parts.timeouts.idle);
         let recorder = parts.record_events.map(|done| Recorder {

@@ -20,7 +20,7 @@ use crate::policy::{self, Fresh, PlanInput};
 use crate::types::{
     AllowList, Call, Caller, Directives, Endpoint, Features, Plan, Reason, TaskName, TeamId, Tier,
 };
-use crate::wire::{self, DialectId};
+use crate::wire;
 
 /// The longest request body that is read from stdin; that of the proxy's own default.
 const MAX_STDIN_BYTES: u64 = 32 * 1024 * 1024;
@@ -134,12 +134,7 @@ struct Decided {
 impl Decided {
     fn new(snapshot: &Snapshot, caller: &Caller, body: Bytes) -> Result<Self, ProxyError> {
         let directives = Directives::default();
-        let call = wire::decode(
-            DialectId::OpenaiChat,
-            Endpoint::ChatCompletions,
-            body,
-            directives,
-        )?;
+        let call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
         let asked = policy::resolve(snapshot, caller, &call)?;
         let features = Classifier::builtin().classify(&call);
         let cell = classify::cell_of(snapshot, &call, &features)?;

@@ -19,7 +19,7 @@ use crate::upstream::WholeReply;
 use crate::wire::facts::EventKind;
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseFramer};
 use crate::wire::json_text;
-use crate::wire::{DialectId, Synthetic};
+use crate::wire::{self, Dialect, Synthetic};
 
 use super::respond::{Answer, CannedAnswer};
 
@@ -166,14 +166,16 @@ pub(super) fn replay(
     found: &Found,
     outcome: CacheOutcome,
 ) -> Option<Answer> {
-    let codec = DialectId::OpenaiChat.codec();
+    let codec = wire::spoken(call.endpoint);
     let include_usage = call.stream.include_usage;
     let body = match (&found.stored.form, call.stream.wanted) {
         (StoredForm::Whole(whole), false) => free_of_charge(call, whole.clone()),
-        (StoredForm::Whole(whole), true) => {
-            replay_events(&codec.whole_to_stream(whole, include_usage)?, include_usage)
-        }
-        (StoredForm::Events(events), true) => replay_events(events, include_usage),
+        (StoredForm::Whole(whole), true) => replay_events(
+            codec,
+            &codec.whole_to_stream(whole, include_usage)?,
+            include_usage,
+        ),
+        (StoredForm::Events(events), true) => replay_events(codec, events, include_usage),
         (StoredForm::Events(events), false) => free_of_charge(call, codec.stream_to_whole(events)?),
     };
     record.cache = outcome;
@@ -196,7 +198,7 @@ pub(super) fn replay(
 }
 
 fn free_of_charge(call: &Call, body: Bytes) -> Bytes {
-    let codec = DialectId::OpenaiChat.codec();
+    let codec = wire::spoken(call.endpoint);
     match codec.inspect_response(call.endpoint, &body) {
         Ok(facts) => codec.insert_cost(body, &facts, PicoUsd::ZERO),
         Err(_) => body,
@@ -204,8 +206,7 @@ fn free_of_charge(call: &Call, body: Bytes) -> Bytes {
 }
 
 /// Stored events as this client wants them: the usage chunk only if it asked, at no cost.
-fn replay_events(events: &Bytes, include_usage: bool) -> Bytes {
-    let codec = DialectId::OpenaiChat.codec();
+fn replay_events(codec: &dyn Dialect, events: &Bytes, include_usage: bool) -> Bytes {
     let (mut framer, mut tap) = (SseFramer::new(DEFAULT_MAX_EVENT_BYTES), codec.tap());
     let mut replayed = BytesMut::with_capacity(events.len() + 64);
     if framer.push(events.clone()).is_err() {
@@ -260,9 +261,7 @@ pub(super) fn canned(
         model,
         text,
     };
-    let body = DialectId::OpenaiChat
-        .codec()
-        .synthetic(&synthetic, &call.stream);
+    let body = wire::spoken(call.endpoint).synthetic(&synthetic, &call.stream);
     Answer::Canned(CannedAnswer {
         body,
         events: call.stream.wanted,

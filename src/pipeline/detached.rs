@@ -14,7 +14,7 @@ use crate::gateway::{Active, Gateway};
 use crate::runtime::HttpClient;
 use crate::types::{AttemptFailure, Call, Next, Outcome};
 use crate::upstream::{self, Outbound, Reply};
-use crate::wire::DialectId;
+use crate::wire;
 
 /// Everything that an attempt needs to outlive its handler.
 pub(super) struct Detached {
@@ -103,7 +103,7 @@ impl Detached {
                 });
             }
             Some(Ok(Reply::Stream(stream))) => {
-                let dialect = DialectId::OpenaiChat;
+                let dialect = wire::spoken(self.call.endpoint);
                 let source = (stream.first, stream.framer, stream.body);
                 orphaned.stream(dialect, source).await;
             }

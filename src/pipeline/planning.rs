@@ -21,7 +21,7 @@ use crate::types::{
     Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan, RequestId,
     RequestRecord, TaskName,
 };
-use crate::wire::DialectId;
+use crate::wire;
 
 use super::stakes::Stakes;
 
@@ -329,9 +329,7 @@ pub fn explain(
     body: Bytes,
     directives: Directives,
 ) -> Result<Value, ProxyError> {
-    let call = DialectId::OpenaiChat
-        .codec()
-        .decode(Endpoint::ChatCompletions, body, directives)?;
+    let call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
     let asked = policy::resolve(&active.snapshot, caller, &call)?;
     let features = gw.classifier.classify(&call);
     let cell = classify::cell_of(&active.snapshot, &call, &features)?;

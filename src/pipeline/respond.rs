@@ -22,7 +22,7 @@ use crate::types::{
     Reason, RequestId, RequestRecord, TaskName, TeamId,
 };
 use crate::upstream::{EventSource, Reply, StreamReply, WholeReply};
-use crate::wire::DialectId;
+use crate::wire::{self, Dialect};
 use crate::{ingress, limits};
 
 use super::cached::Fill;
@@ -170,9 +170,7 @@ fn whole_response(
     };
     fill.whole(gw, &whole, &exchange.record);
     let cost = exchange.cost_so_far();
-    let body = DialectId::OpenaiChat
-        .codec()
-        .insert_cost(whole.body, &whole.facts, cost);
+    let body = wire::spoken(exchange.record.endpoint).insert_cost(whole.body, &whole.facts, cost);
     let mut headers = common_headers(&exchange);
     put(&mut headers, COST, &cost.to_string());
     rate_headers(gw, active, caller, &mut headers);
@@ -200,7 +198,7 @@ fn stream_response(
     event_headers(&mut headers);
     let record_events = input.fill.stream(gw, &exchange.record);
     let body = StreamBody::new(StreamParts {
-        dialect: DialectId::OpenaiChat,
+        dialect: wire::spoken(input.call.endpoint),
         exchange,
         first: input.stream.first,
         framer: input.stream.framer,
@@ -253,8 +251,9 @@ pub(super) fn failure(error: &ProxyError, exchange: Exchange) -> Response<ReplyB
     if !exchange.record.attempts.is_empty() {
         put(&mut headers, COST, &exchange.cost_so_far().to_string());
     }
+    let dialect = wire::spoken(exchange.record.endpoint);
     exchange.close_with(error);
-    error_response(error, headers)
+    error_response(dialect, error, headers)
 }
 
 /// What a client gets whose request met a fault of ours.
@@ -285,7 +284,7 @@ pub(super) fn misdirected(
 pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<ReplyBody> {
     let mut headers = HeaderMap::new();
     put(&mut headers, REQUEST_ID, request_id.as_str());
-    error_response(error, headers)
+    error_response(wire::spoken(Endpoint::ChatCompletions), error, headers)
 }
 
 /// `retry-after` where nobody knows when trying again will help: the least that the header can say.
@@ -295,7 +294,11 @@ const UNKNOWN_WAIT: Duration = Duration::from_secs(1);
 /// whole budget, or than its own cap) a day: by then somebody may have raised the limit.
 const NO_USE_WAITING: Duration = Duration::from_hours(24);
 
-fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyBody> {
+fn error_response(
+    dialect: &dyn Dialect,
+    error: &ProxyError,
+    mut headers: HeaderMap,
+) -> Response<ReplyBody> {
     let row = error.presentation();
     let should_retry = error.should_retry.unwrap_or(row.retryable);
     // Whoever is told to come back is told when.
@@ -312,10 +315,7 @@ fn error_response(error: &ProxyError, mut headers: HeaderMap) -> Response<ReplyB
     headers.insert(CONTENT_TYPE, JSON);
     let (status, body) = match &error.upstream {
         Some(refusal) => (refusal.status, refusal.body.clone()),
-        None => (
-            row.status,
-            DialectId::OpenaiChat.codec().encode_error(error),
-        ),
+        None => (row.status, dialect.encode_error(error)),
     };
     response(status, headers, ReplyBody::Whole(body))
 }

@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::{ErrorKind, ProxyError};
+use crate::types::Endpoint;
 use crate::types::RequestId;
-use crate::wire::DialectId;
+use crate::wire;
 
 /// Heads are looked at up to here: what honest clients send is far below.
 const LOOKED_AT_BYTES: usize = 16 * 1024;
@@ -210,7 +211,7 @@ fn refusal_of(bytes: &[u8]) -> Option<Vec<u8>> {
     };
     let status = error.presentation().status;
     let reason = status.canonical_reason().unwrap_or_default();
-    let body = DialectId::OpenaiChat.codec().encode_error(&error);
+    let body = wire::spoken(Endpoint::ChatCompletions).encode_error(&error);
     let mut answer = format!(
         "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\nx-request-id: {}\r\nx-should-retry: false\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         status.as_u16(),

@@ -65,17 +65,24 @@ impl DialectId {
     }
 }
 
-/// Decodes a client's body of this dialect. The call keeps the body.
+/// What reads and writes the dialect that clients of an endpoint speak.
+#[must_use]
+pub fn spoken(endpoint: Endpoint) -> &'static dyn Dialect {
+    match endpoint {
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Responses
+        | Endpoint::Messages => &dialect::openai_chat::OpenaiChat,
+    }
+}
+
+/// Decodes a client's body. The call keeps the body.
 ///
 /// # Errors
 /// `InvalidRequest` naming the member at fault.
-pub fn decode(
-    dialect: DialectId,
-    endpoint: Endpoint,
-    body: Bytes,
-    directives: Directives,
-) -> Result<Call, ProxyError> {
-    dialect.codec().decode(endpoint, body, directives)
+pub fn decode(endpoint: Endpoint, body: Bytes, directives: Directives) -> Result<Call, ProxyError> {
+    spoken(endpoint).decode(endpoint, body, directives)
 }
 
 impl std::fmt::Display for DialectId {
