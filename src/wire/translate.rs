@@ -39,6 +39,23 @@ pub trait Translate: Send + Sync {
     /// Where below the provider's base address the request goes.
     fn path(&self, target: &Target<'_>) -> UpstreamPath;
 
+    /// Headers that every request to such a host carries unless the file sets them.
+    fn headers(&self, host: Host) -> &'static [(&'static str, &'static str)] {
+        let _ = host;
+        &[]
+    }
+
+    /// The header that carries a key unless the file names one; `None`: `authorization: Bearer`.
+    fn auth_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// How the events of a stream are cut out of the host's bytes.
+    fn framing(&self, host: Host) -> Framing {
+        let _ = host;
+        Framing::Sse
+    }
+
     /// An upstream's whole answer in neutral form.
     ///
     /// # Errors
@@ -67,6 +84,9 @@ pub struct Target<'a> {
     pub stream: bool,
     /// What the model can write at most, for dialects that demand a cap.
     pub max_output_tokens: u64,
+    /// A stream's usage has to be asked for (`stream_options`) and the host takes that; dialects that
+    /// always report usage do not look at it.
+    pub ask_stream_usage: bool,
     /// Which of the dialect's hosts it is.
     pub host: Host,
 }
@@ -82,6 +102,16 @@ pub enum Host {
     Vertex,
     /// Amazon's Bedrock: Claude by `invoke`.
     Bedrock,
+}
+
+/// How events are cut out of a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    #[default]
+    Sse,
+    /// Amazon's binary event stream.
+    AwsEventstream,
 }
 
 /// A path below the provider's base address.
@@ -100,7 +130,8 @@ pub struct Asked<'a> {
     pub endpoint: Endpoint,
     /// The body as the client sent it, for dialects whose answers repeat the request (Responses).
     pub body: &'a Bytes,
-    /// A usage report at the stream's end.
+    /// A usage report at the stream's end. On the way from an upstream always: whoever forwards the
+    /// stream takes the bill from it and withholds it from clients that did not ask.
     pub include_usage: bool,
     /// An id for answers whose upstream gives none: the request's.
     pub id: &'a str,
