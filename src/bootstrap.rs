@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounting::Drains;
 use crate::cache::Repeats;
 use crate::cache::{ExactCache, FingerprintKey, Flights};
-use crate::classify::Classifier;
+use crate::classify::configured::{Configured, configured};
 use crate::clock::Clock;
 use crate::config::snapshot::LedgerLocation;
 use crate::config::{Diagnostic, Severity, Snapshot};
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The shared store's address cannot be used.
     #[error(transparent)]
     Shared(#[from] SharedError),
+    /// What the configuration names for the classifier cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Classifier(Vec<Diagnostic>),
     /// The metrics clash.
     #[error("the metrics cannot be defined: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -62,7 +65,8 @@ impl StartError {
     pub const fn is_bad_input(&self) -> bool {
         matches!(
             self,
-            Self::Ledger(LedgerError::Refused { .. } | LedgerError::JournalInUse { .. })
+            Self::Classifier(_)
+                | Self::Ledger(LedgerError::Refused { .. } | LedgerError::JournalInUse { .. })
         )
     }
 }
@@ -82,6 +86,7 @@ pub struct Options {
 /// When the ledger cannot be opened.
 pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, StartError> {
     let metrics = Metrics::new()?;
+    let configured = configured(&snapshot.classifier).map_err(StartError::Classifier)?;
     let knobs = LedgerOptions {
         slots: snapshot.state.ledger_buffer_records,
         ..LedgerOptions::default()
@@ -113,11 +118,10 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     let repeats = Repeats::new(snapshot.cache.idempotency_max_bytes);
     let fingerprints = FingerprintKey::new(snapshot.cache.fingerprint_key.as_ref());
     let loaded_at_ms = snapshot.loaded_at_ms;
-    let active = bind(snapshot, &deployments);
+    let active = bind(snapshot, configured, &deployments);
     let (tasks, abort_streams) = (TaskTracker::new(), CancellationToken::new());
     let gateway = Gateway {
         active: ArcSwap::from_pointee(active),
-        classifier: Classifier::builtin(),
         limiters,
         replicas,
         budgets,
@@ -158,13 +162,18 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
     Ok(Arc::new(gateway))
 }
 
-fn bind(snapshot: Snapshot, deployments: &Deployments) -> Active {
+fn bind(mut snapshot: Snapshot, configured: Configured, deployments: &Deployments) -> Active {
+    snapshot.warnings.extend(configured.warnings);
     let bound = snapshot
         .models
         .iter()
         .map(|model| deployments.bind(model.deployments.iter().map(|deployment| &deployment.id)))
         .collect();
-    Active { snapshot, bound }
+    Active {
+        snapshot,
+        bound,
+        classifier: configured.classifier,
+    }
 }
 
 /// Loads the configuration again and takes it over, or keeps the last good one and says why. One
@@ -179,13 +188,14 @@ pub fn reload(
     let mut status = gw.last_reload.lock();
     let at_ms = gw.clock.unix_ms();
     let taken = load().and_then(|snapshot| {
+        let configured = configured(&snapshot.classifier)?;
         hydrate(&gw.budgets, &gw.ledger, &snapshot)
             .map_err(|error| vec![ledger_problem(&error)])?;
-        Ok(snapshot)
+        Ok((snapshot, configured))
     });
     let outcome = match taken {
-        Ok(snapshot) => {
-            take_over(gw, snapshot);
+        Ok((snapshot, configured)) => {
+            take_over(gw, snapshot, configured);
             Ok(())
         }
         Err(errors) => {
@@ -205,16 +215,18 @@ pub fn reload(
     outcome
 }
 
-fn take_over(gw: &Gateway, snapshot: Snapshot) {
-    for warning in &snapshot.warnings {
+fn take_over(gw: &Gateway, snapshot: Snapshot, configured: Configured) {
+    limits::forget_removed(&gw.limiters, &snapshot);
+    let active = bind(snapshot, configured, &gw.deployments);
+    for warning in &active.snapshot.warnings {
         tracing::warn!(%warning, "configuration");
     }
     tracing::info!(
-        version = snapshot.version.as_str(),
+        version = active.snapshot.version.as_str(),
+        weights = active.classifier.model().checksum(),
         "configuration taken over"
     );
-    limits::forget_removed(&gw.limiters, &snapshot);
-    gw.active.store(Arc::new(bind(snapshot, &gw.deployments)));
+    gw.active.store(Arc::new(active));
     gw.metrics.forget_gauges();
     refresh_gauges(gw);
 }

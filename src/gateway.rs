@@ -37,14 +37,14 @@ pub struct Active {
     pub snapshot: Snapshot,
     /// Deployments' states, index-aligned with `snapshot.models`.
     pub bound: Vec<Box<[Arc<DeploymentState>]>>,
+    /// Reads requests, with the weights and the tasks that this version names.
+    pub classifier: Classifier,
 }
 
 /// Everything that a request works with.
 pub struct Gateway {
     /// The configuration in force; loaded once per request.
     pub active: ArcSwap<Active>,
-    /// Reads requests.
-    pub classifier: Classifier,
     /// Request, concurrency and rate limits.
     pub limiters: Arc<Limiters>,
     /// Budgets.

@@ -140,7 +140,7 @@ async fn run(
         .inspect_err(|refused| observing::limited(gw, refused))?;
     exchange.hold(permit);
 
-    let features = classify(gw, &call);
+    let features = classify(gw, active, &call);
     let cell = classify::cell_of(snapshot, &call, &features)?;
     respond::classified(&mut exchange.record, &call, &features, &cell);
 
@@ -222,9 +222,9 @@ async fn read_body(
 }
 
 /// Classifies and observes how long it took.
-fn classify(gw: &Gateway, call: &Call) -> Features {
+fn classify(gw: &Gateway, active: &Active, call: &Call) -> Features {
     let began = std::time::Instant::now();
-    let features = gw.classifier.classify(call);
+    let features = active.classifier.classify(call);
     gw.metrics.classified(began.elapsed());
     features
 }

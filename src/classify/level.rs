@@ -70,7 +70,11 @@ fn row_of<'s>(
         if let Some((name, row)) = matrix.rows.get_key_value(asked.as_str()) {
             return Ok((name.clone(), row));
         }
-        if asked == DEFAULT_ROW || Task::parse(asked).is_some() {
+        let own = &snapshot.classifier.tasks;
+        if asked == DEFAULT_ROW
+            || Task::parse(asked).is_some()
+            || own.iter().any(|task| task.name.as_str() == asked)
+        {
             return Ok(default());
         }
         return Err(ProxyError::invalid(
@@ -78,7 +82,7 @@ fn row_of<'s>(
             format!(
                 "unknown task `{}` in x-tollgate-task; there are: {}",
                 shorten(asked),
-                task_names(matrix).join(", ")
+                task_names(snapshot).join(", ")
             ),
         ));
     }
@@ -91,16 +95,10 @@ fn row_of<'s>(
         .map_or_else(default, |(name, row)| (name.clone(), row)))
 }
 
-fn task_names(matrix: &Matrix) -> Vec<&str> {
+fn task_names(snapshot: &Snapshot) -> Vec<&str> {
     let mut names: Vec<&str> = Task::ALL.iter().map(|task| task.as_str()).collect();
-    let mut own: Vec<&str> = matrix
-        .rows
-        .keys()
-        .map(TaskName::as_str)
-        .filter(|name| !names.contains(name))
-        .collect();
-    own.sort_unstable();
-    names.extend(own);
+    let own = &snapshot.classifier.tasks;
+    names.extend(own.iter().map(|task| task.name.as_str()));
     names
 }
 

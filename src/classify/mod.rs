@@ -6,6 +6,8 @@
 //! ([`model`]); nothing here may ask a network or a clock.
 
 pub mod concepts;
+pub mod configured;
+pub mod custom;
 pub mod evaluation;
 pub mod excerpt;
 pub mod features;
@@ -25,7 +27,7 @@ mod tests;
 pub(crate) mod tests_support;
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -33,6 +35,7 @@ use smallvec::SmallVec;
 use crate::telemetry::Metrics;
 use crate::types::{Call, Features, TaskScore};
 
+use custom::{Both, CustomTasks, Likeness};
 use excerpt::Reading;
 pub use level::{Cell, cell_of, holds, task_of};
 use model::{
@@ -45,6 +48,8 @@ pub use task::Task;
 #[derive(Clone, Debug)]
 pub struct Classifier {
     model: Model,
+    /// The file's own tasks; `None` costs nothing.
+    custom: Option<Arc<CustomTasks>>,
 }
 
 /// Scores of heads that no decision rests on.
@@ -78,9 +83,7 @@ impl Classifier {
     /// The built-in classifier, ready to use.
     #[must_use]
     pub fn builtin() -> Self {
-        Self {
-            model: BUILTIN.clone(),
-        }
+        Self::of(BUILTIN.clone())
     }
 
     /// A classifier with weights from a file.
@@ -94,7 +97,19 @@ impl Classifier {
     /// A classifier with these weights.
     #[must_use]
     pub const fn of(model: Model) -> Self {
-        Self { model }
+        Self {
+            model,
+            custom: None,
+        }
+    }
+
+    /// This classifier with tasks beside the built-in ones.
+    #[must_use]
+    pub fn with_tasks(self, tasks: CustomTasks) -> Self {
+        Self {
+            custom: Some(Arc::new(tasks)),
+            ..self
+        }
     }
 
     /// The weights.
@@ -109,7 +124,17 @@ impl Classifier {
         let reading = Reading::of(call);
         let shapes = structure::shapes(call, &reading);
         let mut scorer = Scorer::new(&self.model);
-        features::emit(&reading, &shapes, &mut scorer);
+        let alike = match &self.custom {
+            None => {
+                features::emit(&reading, &shapes, &mut scorer);
+                None
+            }
+            Some(tasks) => {
+                let mut likeness = Likeness::new(tasks);
+                features::emit(&reading, &shapes, &mut Both(&mut scorer, &mut likeness));
+                Some(likeness.finish())
+            }
+        };
         let scored = scorer.finish();
         let sharpness = self.model.numbers().sharpness_for(&reading);
         let ranked = scored.tasks().softmax(sharpness).ranked();
@@ -117,7 +142,7 @@ impl Classifier {
         let complexity = self.complexity(&scored, &shapes);
         let input = tokens::input_tokens(call, &reading);
         let usual = Self::usual_output(&scored);
-        Features {
+        let features = Features {
             task: task.to_name(),
             confidence,
             tasks: shown(&ranked),
@@ -129,6 +154,10 @@ impl Classifier {
             input_tokens_bound: input.bound,
             output_tokens_estimate: tokens::output_tokens(call, &reading, task, usual),
             signals: signals::signals(&scored, &reading, task.index()),
+        };
+        match alike {
+            None => features,
+            Some(found) => with_custom(features, &found, &reading),
         }
     }
 
@@ -206,6 +235,36 @@ fn decided(ranked: &[(Task, f32)], reading: &Reading) -> (Task, f32) {
         );
     }
     ranked[0]
+}
+
+/// The findings with the file's own tasks among the built-in ones, all probabilities summing to 1.
+fn with_custom(mut features: Features, found: &custom::Found<'_>, reading: &Reading) -> Features {
+    let odds = found.odds();
+    let all = 1.0 + odds.iter().map(|(_, odds)| odds).sum::<f32>();
+    for score in &mut features.tasks {
+        score.probability /= all;
+    }
+    features.confidence /= all;
+    for (name, odds) in odds {
+        let probability = odds / all;
+        if probability >= SHOWN_FROM {
+            features.tasks.push(TaskScore {
+                task: name.clone(),
+                probability,
+            });
+        }
+        if probability > features.confidence {
+            features.task = name.clone();
+            features.confidence = probability;
+        }
+    }
+    features
+        .tasks
+        .sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    if Task::parse(features.task.as_str()).is_none() {
+        features.signals = found.signals(&features.task, reading);
+    }
+    features
 }
 
 /// The excerpt that says what language the client speaks.

@@ -58,6 +58,8 @@ pub struct Numbers {
 pub const OUTPUT_LOG2: f32 = 12.0;
 
 const NUMBERS: usize = 2 * COLUMNS + 3 + 2 + 3 + 1;
+/// No scale, bias or slope that was trained is anywhere near this.
+const LARGEST_NUMBER: f32 = 1e6;
 
 impl Numbers {
     /// The inverse temperature for a request of this length.
@@ -79,6 +81,14 @@ impl Numbers {
 
     fn from_slice(numbers: &[f32]) -> Option<Self> {
         if numbers.len() != NUMBERS || numbers.iter().any(|number| !number.is_finite()) {
+            return None;
+        }
+        // Sums of such numbers stay finite, so that no probability becomes NaN. The last is a threshold,
+        // which may be out of reach.
+        if numbers[..NUMBERS - 1]
+            .iter()
+            .any(|number| number.abs() > LARGEST_NUMBER)
+        {
             return None;
         }
         let mut rest = numbers;
@@ -136,7 +146,29 @@ pub enum ModelError {
         /// What it says.
         found: u32,
     },
-    /// It is cut, damaged or too large.
+    /// It ends before it should, as a copy that was broken off.
+    #[error("classifier weights that end too early: {found} bytes are there, the file says more")]
+    Cut {
+        /// How many bytes there are.
+        found: usize,
+    },
+    /// It cannot be weights.
+    #[error("a file of {found} bytes; weights of this classifier have at most {MAX_FILE_BYTES}")]
+    TooLarge {
+        /// How many bytes there are.
+        found: u64,
+    },
+    /// A part of it has another size than this program's.
+    #[error("classifier weights whose `{section}` has {found} bytes; this program reads {allowed}")]
+    Size {
+        /// Which part.
+        section: &'static str,
+        /// How many bytes it has.
+        found: usize,
+        /// What would be right.
+        allowed: &'static str,
+    },
+    /// It is damaged.
     #[error("damaged classifier weights: {0}")]
     Damaged(&'static str),
 }
@@ -149,6 +181,7 @@ pub struct Model {
 
 #[derive(Debug)]
 struct Inner {
+    checksum: u32,
     header: String,
     numbers: Numbers,
     slots: Box<[u32]>,
@@ -170,11 +203,20 @@ impl Model {
     /// # Errors
     /// When it cannot be read or is no such file.
     pub fn load(path: &std::path::Path) -> Result<Self, ModelError> {
-        let bytes = std::fs::read(path).map_err(|cause| ModelError::Read {
+        let read = |cause| ModelError::Read {
             path: path.display().to_string(),
             cause,
-        })?;
-        Self::parse(&bytes)
+        };
+        let metadata = std::fs::metadata(path).map_err(read)?;
+        if !metadata.is_file() {
+            return Err(read(std::io::Error::other("it is not a file")));
+        }
+        if metadata.len() > MAX_FILE_BYTES as u64 {
+            return Err(ModelError::TooLarge {
+                found: metadata.len(),
+            });
+        }
+        Self::parse(&std::fs::read(path).map_err(read)?)
     }
 
     /// Reads weights from bytes.
@@ -185,19 +227,23 @@ impl Model {
         let rest = bytes
             .strip_prefix(MAGIC.as_slice())
             .ok_or(ModelError::Magic)?;
+        let cut = || ModelError::Cut { found: bytes.len() };
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(ModelError::Damaged("larger than 8 MiB"));
+            return Err(ModelError::TooLarge {
+                found: bytes.len() as u64,
+            });
         }
-        let (version, rest) = u32_of(rest).ok_or(CUT)?;
+        let (version, rest) = u32_of(rest).ok_or_else(cut)?;
         if version != VERSION {
             return Err(ModelError::Version { found: version });
         }
-        let (body, sum) = rest.split_last_chunk::<4>().ok_or(CUT)?;
+        let (body, sum) = rest.split_last_chunk::<4>().ok_or_else(cut)?;
+        let sections = sections_of(body).ok_or_else(cut)?;
         let checked = &bytes[..bytes.len() - 4];
         if crc32fast::hash(checked) != u32::from_le_bytes(*sum) {
             return Err(ModelError::Damaged("the checksum does not match"));
         }
-        let inner = Inner::of_sections(body)?;
+        let inner = Inner::of_sections(&sections, u32::from_le_bytes(*sum))?;
         Ok(Self {
             inner: Arc::new(inner),
         })
@@ -215,6 +261,7 @@ impl Model {
             injection_from: f32::MAX,
         };
         let inner = Inner {
+            checksum: 0,
             header: "{}".to_owned(),
             numbers,
             slots: Box::new([0]),
@@ -229,6 +276,12 @@ impl Model {
     #[must_use]
     pub fn header(&self) -> &str {
         &self.inner.header
+    }
+
+    /// Tells these weights from others: the CRC-32 at the end of their file.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.inner.checksum
     }
 
     /// Scales, biases and calibration.
@@ -288,35 +341,61 @@ impl Model {
     }
 }
 
-const CUT: ModelError = ModelError::Damaged("it is cut");
+/// The parts of a file, in order; `None` when the last is cut.
+fn sections_of(mut rest: &[u8]) -> Option<Vec<(&[u8; 4], &[u8])>> {
+    let mut sections = Vec::new();
+    while !rest.is_empty() {
+        let (tag, after) = rest.split_first_chunk::<4>()?;
+        let (length, after) = u32_of(after)?;
+        let (bytes, after) = after.split_at_checked(length as usize)?;
+        sections.push((tag, bytes));
+        rest = after;
+    }
+    Some(sections)
+}
 
 impl Inner {
-    fn of_sections(mut rest: &[u8]) -> Result<Self, ModelError> {
-        let mut header = None;
-        let mut numbers = None;
-        let mut slots: Option<Box<[u32]>> = None;
-        let mut rows: Option<Box<[[i8; COLUMNS]]>> = None;
-        while !rest.is_empty() {
-            let (tag, after) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-            let (length, after) = u32_of(after).ok_or(CUT)?;
-            let (bytes, after) = after.split_at_checked(length as usize).ok_or(CUT)?;
-            match tag {
-                b"HEAD" => header = String::from_utf8(bytes.to_vec()).ok(),
-                b"NUMS" => numbers = Numbers::from_slice(&words(bytes, f32::from_le_bytes)),
-                b"SLOT" => slots = Some(words(bytes, u32::from_le_bytes).into()),
-                b"ROWS" => {
-                    let (whole, _) = bytes.as_chunks::<COLUMNS>();
-                    rows = Some(whole.iter().map(|row| row.map(u8::cast_signed)).collect());
-                }
-                _ => {}
-            }
-            rest = after;
-        }
-        let missing = ModelError::Damaged("a section is missing");
-        let (Some(header), Some(numbers), Some(slots), Some(rows)) = (header, numbers, slots, rows)
-        else {
-            return Err(missing);
+    fn of_sections(sections: &[(&[u8; 4], &[u8])], checksum: u32) -> Result<Self, ModelError> {
+        // The last of its name counts; parts that this program does not know are left alone.
+        let named = |name: &'static str| {
+            let found = sections
+                .iter()
+                .rev()
+                .find(|(tag, _)| *tag == name.as_bytes());
+            found.map(|(_, bytes)| *bytes)
         };
+        let part =
+            |name: &'static str| named(name).ok_or(ModelError::Damaged("a section is missing"));
+        let sized = |section: &'static str, unit: usize, allowed: &'static str| {
+            let bytes = part(section)?;
+            let found = bytes.len();
+            if found % unit == 0 {
+                Ok(bytes)
+            } else {
+                Err(ModelError::Size {
+                    section,
+                    found,
+                    allowed,
+                })
+            }
+        };
+        let header = String::from_utf8(part("HEAD")?.to_vec())
+            .map_err(|_| ModelError::Damaged("its head is no text"))?;
+        let numbers = words(part("NUMS")?, f32::from_le_bytes);
+        if numbers.len() != NUMBERS {
+            return Err(ModelError::Size {
+                section: "NUMS",
+                found: numbers.len() * 4,
+                allowed: "196",
+            });
+        }
+        let numbers = Numbers::from_slice(&numbers).ok_or(ModelError::Damaged(
+            "a scale or a bias is out of all proportion",
+        ))?;
+        let slots = sized("SLOT", 4, "a multiple of 4")?;
+        let slots: Box<[u32]> = words(slots, u32::from_le_bytes).into();
+        let (whole, _) = sized("ROWS", COLUMNS, "a multiple of 20")?.as_chunks::<COLUMNS>();
+        let rows: Box<[[i8; COLUMNS]]> = whole.iter().map(|row| row.map(u8::cast_signed)).collect();
         // An empty slot ends every search; a row that a slot names must be there.
         let sound = slots.len().is_power_of_two()
             && slots.contains(&0)
@@ -328,6 +407,7 @@ impl Inner {
             return Err(ModelError::Damaged("the table of features is unsound"));
         }
         Ok(Self {
+            checksum,
             header,
             numbers,
             slots,

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use crate::types::Signal;
 
 use super::excerpt::Reading;
-use super::features::{Group, Kind};
-use super::model::{Found, Scored};
+use super::features::{Group, Hit, Kind};
+use super::model::Scored;
 use super::structure::Shape;
 
 /// Signals shown.
@@ -19,9 +19,14 @@ const TEXT_BYTES: usize = 40;
 /// What moved a column most, each text once.
 #[must_use]
 pub fn signals(scored: &Scored<'_>, reading: &Reading, column: usize) -> SmallVec<[Signal; 4]> {
+    let strongest = scored.strongest::<CONSIDERED>(column).into_iter();
+    shown(strongest.map(|(found, weight)| (name(&found.hit, found.group, reading), weight)))
+}
+
+/// The first few, each name once with the sum of its weights.
+pub fn shown(named: impl Iterator<Item = (String, f32)>) -> SmallVec<[Signal; 4]> {
     let mut shown: SmallVec<[Signal; 4]> = SmallVec::new();
-    for (found, weight) in scored.strongest::<CONSIDERED>(column) {
-        let name = name(&found, reading);
+    for (name, weight) in named.take(CONSIDERED) {
         if let Some(signal) = shown.iter_mut().find(|signal| signal.name == name) {
             signal.weight += weight;
         } else if shown.len() < SHOWN {
@@ -31,8 +36,8 @@ pub fn signals(scored: &Scored<'_>, reading: &Reading, column: usize) -> SmallVe
     shown
 }
 
-fn name(found: &Found, reading: &Reading) -> String {
-    let hit = &found.hit;
+/// A feature in words: what was seen, and where.
+pub fn name(hit: &Hit, group: Group, reading: &Reading) -> String {
     let shape = || {
         Shape::NAMES
             .get(usize::from(hit.start))
@@ -45,7 +50,7 @@ fn name(found: &Found, reading: &Reading) -> String {
         Kind::Length => return length_name(hit.start).to_owned(),
         _ => {}
     }
-    let (excerpt, place) = match found.group {
+    let (excerpt, place) = match group {
         Group::System => (&reading.system, "system "),
         Group::Earlier => (&reading.earlier, "earlier "),
         Group::Head => (&reading.asked, "opening "),

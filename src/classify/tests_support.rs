@@ -4,6 +4,15 @@ use super::excerpt::{Bounds, Excerpt};
 pub use super::training::rows::call_of;
 use crate::types::{Call, Role};
 
+/// A sound configuration with one model.
+pub const FILE: &str = "
+version: 1
+state: { store: memory }
+providers: { one: { simulated: { seed: 1 } } }
+models: { a: { provider: one, price: 0 } }
+matrix: { default: { simple: [a] } }
+";
+
 /// A chat request with one user turn.
 pub fn call_with(text: &str) -> Call {
     call_of(&[(Role::User, text)])

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{CheckArgs, CheckFormat, DEFAULT_CONFIG, EXIT_BAD_INPUT, EXIT_OK};
+use crate::classify::configured::configured;
+use crate::classify::custom::learning::TaskReport;
 use crate::clock::Clock;
 use crate::config::{Diagnostic, Severity, Snapshot, load_file};
 
@@ -27,10 +29,22 @@ fn run_with(
     let file = args.file.as_deref().or(args.config.as_deref());
     let file = file.unwrap_or(Path::new(DEFAULT_CONFIG));
     let loaded = load_file(file, env, Clock::system().unix_ms());
+    let loaded = loaded.and_then(|snapshot| {
+        let configured = configured(&snapshot.classifier).map_err(|errors| {
+            let mut problems = snapshot.warnings.clone();
+            problems.extend(errors);
+            problems
+        })?;
+        Ok((snapshot, configured))
+    });
     let mut problems = match &loaded {
-        Ok(snapshot) => snapshot.warnings.clone(),
+        Ok((snapshot, configured)) => [&snapshot.warnings[..], &configured.warnings].concat(),
         Err(problems) => problems.clone(),
     };
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    let tasks = loaded
+        .as_ref()
+        .map_or(&[][..], |(_, configured)| &configured.tasks);
     if args.strict {
         for problem in &mut problems {
             problem.severity = Severity::Error;
@@ -40,7 +54,9 @@ fn run_with(
     match args.format {
         CheckFormat::Text => {
             write_problems(&problems, colour, out)?;
-            write_summary(file, loaded.as_ref().ok(), &problems, colour, out)?;
+            write_tasks(tasks, out)?;
+            let snapshot = loaded.as_ref().ok().map(|(snapshot, _)| snapshot);
+            write_summary(file, snapshot, &problems, colour, out)?;
         }
         CheckFormat::Json => {
             let outcome = Outcome {
@@ -49,6 +65,7 @@ fn run_with(
                 errors,
                 warnings: problems.len() - errors,
                 problems: &problems,
+                tasks,
             };
             serde_json::to_writer_pretty(&mut *out, &outcome)?;
             writeln!(out)?;
@@ -65,6 +82,24 @@ struct Outcome<'a> {
     errors: usize,
     warnings: usize,
     problems: &'a [Diagnostic],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tasks: &'a [TaskReport],
+}
+
+/// How well each of the file's own tasks is told from other requests.
+fn write_tasks(tasks: &[TaskReport], out: &mut dyn Write) -> io::Result<()> {
+    for report in tasks {
+        writeln!(
+            out,
+            "task {}: {} of {} examples are recognised by the others; {:.1} % of other requests are \
+             taken for it",
+            report.task,
+            report.recognised_when_left_out,
+            report.examples,
+            report.mistaken_share * 100.0
+        )?;
+    }
+    Ok(())
 }
 
 fn count(problems: &[Diagnostic], severity: Severity) -> usize {
@@ -285,6 +320,33 @@ r.yaml: 1 error
         let text = SMALL.replace("/v1 }", "/v1, api_key: \"${UNSET}\" }");
         assert_eq!(check(&text, false).0, 0);
         assert_eq!(check(&text, true).0, 2);
+    }
+
+    #[test]
+    fn own_tasks_are_reported_and_overlaps_warned_of() {
+        let tasks = "tasks:
+  refunds:
+    examples: [where is my refund, i want a refund, refund my order please, no refund came, refund the lamp]
+  returns:
+    examples: [when is my refund here, i need a refund, refund this order please, the refund came not, refund the chair]
+";
+        let (code, text) = check(&format!("{SMALL}{tasks}"), false);
+        assert_eq!(code, 0, "{text}");
+        for part in [
+            "warning: overlaps with `returns`: ",
+            "warning: overlaps with `refunds`: ",
+            "warning: 5 examples say little of how differently people ask",
+            " --> r.yaml:7:5 (tasks.refunds)",
+            "task refunds: ",
+            " of 5 examples are recognised by the others; ",
+        ] {
+            assert!(text.contains(part), "no `{part}` in {text}");
+        }
+        assert_eq!(check(&format!("{SMALL}{tasks}"), true).0, 2);
+        let weights = "classifier: { model: no-such-weights.bin }\n";
+        let (code, text) = check(&format!("{SMALL}{weights}"), false);
+        assert_eq!(code, 2);
+        assert!(text.contains("r.yaml:5:22 (classifier.model)"), "{text}");
     }
 
     #[test]

@@ -7,10 +7,13 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, complain};
 use crate::classify::Classifier;
+use crate::classify::configured::configured;
 use crate::classify::evaluation::{
     Evaluation, InjectionFigures, RoutingFigures, TaskFigures, evaluate, plot,
 };
 use crate::classify::training::rows::load;
+use crate::clock::Clock;
+use crate::config::load_file;
 
 /// `eval`
 #[derive(Debug, ClapArgs)]
@@ -21,6 +24,9 @@ pub struct Args {
     /// Weights to measure instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// A routing file whose weights and tasks are measured
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub config: Option<PathBuf>,
     /// Only rows whose source begins so
     #[arg(long, value_name = "SOURCE")]
     pub only: Vec<String>,
@@ -46,13 +52,9 @@ pub enum Format {
 /// # Errors
 /// When `out` cannot be written to.
 pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
-    let classifier = match &args.model {
-        None => Ok(Classifier::builtin()),
-        Some(path) => Classifier::load(path),
-    };
-    let classifier = match classifier {
+    let classifier = match classifier(args) {
         Ok(classifier) => classifier,
-        Err(error) => return Ok(complain(&error.to_string(), EXIT_BAD_INPUT)),
+        Err(message) => return Ok(complain(&message, EXIT_BAD_INPUT)),
     };
     let mut rows = Vec::new();
     for path in &args.data {
@@ -82,6 +84,24 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
         return Ok(complain(&message, EXIT_FAILED));
     }
     Ok(EXIT_OK)
+}
+
+fn classifier(args: &Args) -> Result<Classifier, String> {
+    if let Some(path) = &args.config {
+        let env = |name: &str| std::env::var(name).ok();
+        let read = load_file(path, &env, Clock::system().unix_ms());
+        return read
+            .and_then(|snapshot| configured(&snapshot.classifier))
+            .map(|configured| configured.classifier)
+            .map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                problems.join("\n")
+            });
+    }
+    match &args.model {
+        None => Ok(Classifier::builtin()),
+        Some(path) => Classifier::load(path).map_err(|error| error.to_string()),
+    }
 }
 
 fn plots(found: &Evaluation, directory: &Path) -> io::Result<()> {
@@ -240,6 +260,7 @@ mod tests {
         let args = Args {
             data: vec![data],
             model: None,
+            config: None,
             only: Vec::new(),
             format,
             svg: Some(directory.path().join("svg")),

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 
 use super::{DEFAULT_CONFIG, EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, ExplainArgs, complain};
+use crate::classify::configured::configured;
 use crate::classify::{self, Classifier};
 use crate::clock::Clock;
 use crate::config::snapshot::Signer;
@@ -32,7 +33,11 @@ const SEED: u64 = 1;
 /// # Errors
 /// When `out` cannot be written to.
 pub fn run(args: &ExplainArgs, colour: bool, out: &mut dyn Write) -> io::Result<u8> {
-    let (snapshot, notes) = match configuration(args.config.as_deref()) {
+    let read = configuration(args.config.as_deref()).and_then(|(snapshot, notes)| {
+        let configured = configured(&snapshot.classifier)?;
+        Ok((snapshot, notes, configured.classifier))
+    });
+    let (snapshot, notes, classifier) = match read {
         Ok(found) => found,
         Err(problems) => {
             super::check::write_problems(&problems, colour, &mut io::stderr().lock())?;
@@ -50,7 +55,7 @@ pub fn run(args: &ExplainArgs, colour: bool, out: &mut dyn Write) -> io::Result<
         Ok(caller) => caller,
         Err(message) => return Ok(complain(&message, EXIT_BAD_INPUT)),
     };
-    match Decided::new(&snapshot, &caller, body) {
+    match Decided::new(&snapshot, &classifier, &caller, body) {
         Ok(decided) if args.json => decided.write_json(&snapshot, out),
         Ok(decided) => Page { colour, out }.write(&snapshot, &decided, &notes),
         Err(error) => Ok(complain(&error.message, EXIT_BAD_INPUT)),
@@ -132,11 +137,16 @@ struct Decided {
 }
 
 impl Decided {
-    fn new(snapshot: &Snapshot, caller: &Caller, body: Bytes) -> Result<Self, ProxyError> {
+    fn new(
+        snapshot: &Snapshot,
+        classifier: &Classifier,
+        caller: &Caller,
+        body: Bytes,
+    ) -> Result<Self, ProxyError> {
         let directives = Directives::default();
         let call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
         let asked = policy::resolve(snapshot, caller, &call)?;
-        let features = Classifier::builtin().classify(&call);
+        let features = classifier.classify(&call);
         let cell = classify::cell_of(snapshot, &call, &features)?;
         let view = Fresh {
             learn: snapshot.select.learn,
@@ -384,7 +394,8 @@ mod tests {
         };
         let caller = caller_of(&snapshot, &args).expect("the default team");
         let body = body_of(prompt).expect("no stdin");
-        let decided = Decided::new(&snapshot, &caller, body).expect("routes");
+        let classifier = Classifier::builtin();
+        let decided = Decided::new(&snapshot, &classifier, &caller, body).expect("routes");
         (snapshot, decided)
     }
 

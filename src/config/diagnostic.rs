@@ -35,6 +35,42 @@ pub struct Diagnostic {
     pub source_line: String,
 }
 
+/// Where something stands in the file, for problems that are found after it was compiled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name as given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+    /// Where in the tree.
+    pub path: String,
+    /// The source line, with secrets left as references.
+    pub source_line: String,
+}
+
+impl Place {
+    /// A problem here.
+    pub fn problem(
+        &self,
+        severity: Severity,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) -> Diagnostic {
+        Diagnostic {
+            severity,
+            file: self.file.clone(),
+            line: self.line,
+            column: self.column,
+            path: self.path.clone(),
+            message: message.into(),
+            suggestion,
+            source_line: self.source_line.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     /// `routes.yaml:41:9: matrix.x[1]: unknown model `gpt4o`; did you mean `gpt-4o`?`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Place, Severity};
 use super::tree::{Fault, Node, Position, Value};
 
 /// Most problems that are kept: a file with more of them has one cause.
@@ -96,6 +96,17 @@ impl<'a> Findings<'a> {
             suggestion,
             source_line: self.source_line(at.line),
         });
+    }
+
+    /// A place as it is shown.
+    pub fn place(&self, (at, path): (Position, String)) -> Place {
+        Place {
+            file: self.file.to_owned(),
+            line: at.line,
+            column: at.column,
+            path,
+            source_line: self.source_line(at.line),
+        }
     }
 
     /// A fault of the text itself.

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::shape;
 
 /// The order of the file, which a schema does not keep.
-const SECTIONS: [&str; 20] = [
+const SECTIONS: [&str; 21] = [
     "version",
     "server",
     "state",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 20] = [
     "baseline",
     "matrix",
     "classifier",
+    "tasks",
     "select",
     "aliases",
     "virtual_models",

@@ -20,7 +20,7 @@ use crate::types::{
 };
 use crate::wire::DialectId;
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Place};
 use super::price_book::PriceBook;
 
 /// Everything that `routes.yaml` says.
@@ -412,6 +412,21 @@ pub struct ClassifierParams {
     pub critical_from: f32,
     /// Below this confidence the default row is used.
     pub min_confidence: f32,
+    /// A file of weights instead of the built-in ones, and where the file names it.
+    pub model: Option<(PathBuf, Place)>,
+    /// Tasks beside the built-in ones, in the order of the file.
+    pub tasks: Vec<TaskParams>,
+}
+
+/// One of `tasks`.
+#[derive(Debug, Clone)]
+pub struct TaskParams {
+    /// Its name.
+    pub name: TaskName,
+    /// Where it stands.
+    pub place: Place,
+    /// Prompts of this task, each with its place.
+    pub examples: Vec<(String, Place)>,
 }
 
 /// How a candidate is picked inside a cell.

@@ -524,3 +524,67 @@ fn a_postgres_ledger_keeps_its_password_to_itself() {
     );
     assert!(wrong("state: { ledger: \"${NO_KEY}\" }").contains("the store's address is missing"));
 }
+
+#[test]
+fn own_tasks_need_names_and_examples_of_their_own() {
+    let tasks = |text: &str| format!("tasks:\n  {text}\nteams:");
+    let five = "examples: [one thing, two things, three things, four things, five things]";
+    check("teams:", &tasks(&format!("refunds: {{ {five} }}")), &[]);
+    check(
+        "teams:",
+        &tasks(&format!("open_qa: {{ {five} }}")),
+        &[
+            "f:12:12: tasks.open_qa: `open_qa` is a built-in name; choose another; requests of that kind \
+           are recognised already",
+        ],
+    );
+    check(
+        "teams:",
+        &tasks(&format!("Re funds: {{ {five} }}")),
+        &[
+            "f:12:13: tasks[\"Re funds\"]: `Re funds` cannot be a task's name: lower-case letters, digits, \
+           `_` and `-`, at most 64 of them",
+        ],
+    );
+    check(
+        "teams:",
+        &tasks("refunds: { examples: [a b, '?!', A b] }"),
+        &[
+            "f:12:24: tasks.refunds.examples: 3 examples; 5 to 500 are needed, ten or more are good",
+            "f:12:30: tasks.refunds.examples[1]: an example without words",
+            "f:12:36: tasks.refunds.examples[2]: the same example as examples[0]; say it in other words, \
+             as another person would",
+        ],
+    );
+    check(
+        "teams:",
+        &tasks(&format!(
+            "refunds: {{ {five} }}\n  returns: {{ examples: [a, b, c, d, Two things] }}"
+        )),
+        &["f:13:37: tasks.returns.examples[4]: also an example of `refunds`"],
+    );
+}
+
+#[test]
+fn own_tasks_can_have_rows() {
+    let five = "examples: [one thing, two things, three things, four things, five things]";
+    let text = BASE
+        .replacen(
+            "teams:",
+            &format!("tasks: {{ refunds: {{ {five} }} }}\nteams:"),
+            1,
+        )
+        .replacen(
+            "  default:",
+            "  refunds: { simple: [small] }\n  default:",
+            1,
+        );
+    let snapshot = load_base(&text).expect("sound");
+    assert!(snapshot.matrix.rows.contains_key("refunds"));
+    assert_eq!(snapshot.classifier.tasks[0].examples.len(), 5);
+    let misspelt = text.replacen("  refunds: { simple", "  refund: { simple", 1);
+    assert_eq!(
+        problems_of(&misspelt),
+        ["f:10:11: matrix.refund: unknown task `refund`; did you mean `refunds`?"]
+    );
+}

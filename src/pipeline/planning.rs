@@ -331,7 +331,7 @@ pub fn explain(
 ) -> Result<Value, ProxyError> {
     let call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
     let asked = policy::resolve(&active.snapshot, caller, &call)?;
-    let features = gw.classifier.classify(&call);
+    let features = active.classifier.classify(&call);
     let cell = classify::cell_of(&active.snapshot, &call, &features)?;
     let question = Question {
         caller,

@@ -180,3 +180,117 @@ async fn what_was_learned_survives() {
     assert_eq!(learned(), before);
     proxy.stop().await;
 }
+
+/// The examples of a task, as a person would write them.
+const REFUNDS: &str = r"
+tasks:
+  refunds:
+    examples:
+      - My blender arrived cracked, I'd like my money back please. Order 88213.
+      - how long until the refund shows up on my card
+      - I returned the shoes two weeks ago and nobody has reimbursed me yet
+      - I was charged twice for the same subscription. Please refund one of them.
+      - can i send this jacket back? i still have the receipt
+      - The concert was cancelled. How do I get the price of the tickets back?
+      - I cancelled within the trial period but you still took 49 euros. I want that returned.
+      - Where do I find the return label for order A-5531? I want a refund
+      - everything in the parcel is ruined, I expect a full refund
+      - Do I get my shipping costs back too if I return the item?
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_the_file_is_routed_explained_and_counted() {
+    let upstream = Upstream::plain("ok").await;
+    let plain = two_models(&upstream.base_url(), "");
+    let file = File::new(&plain);
+    let proxy = Proxy::start_file(file.path().to_owned()).await;
+    let client = proxy.client();
+    let asked = chat(
+        "auto",
+        "the lamp is broken, how do I get a refund on my card for the order?",
+    );
+    let before = client.chat(&asked).await;
+    assert_ne!(before.header("x-tollgate-task"), "refunds");
+
+    let with_row = plain.replace("  default:", "  refunds: { simple: [large] }\n  default:");
+    file.save(&format!("{with_row}{REFUNDS}"));
+    reload(&proxy).await;
+    let reply = client.chat(&asked).await;
+    assert_eq!(reply.header("x-tollgate-task"), "refunds");
+    assert_eq!(reply.header("x-tollgate-model"), "large");
+    let record = proxy.record(&reply.request_id()).await;
+    assert_eq!(record.task.as_str(), "refunds");
+    let shown = client
+        .get(&format!("/v1/requests/{}", reply.request_id()))
+        .await
+        .json();
+    assert_eq!(shown["task"], "refunds");
+    let explained = client.post("/v1/route", &asked).await.json();
+    assert_eq!(explained["task"], "refunds", "{explained}");
+    assert_eq!(explained["row"], "refunds");
+    assert!(
+        explained["tasks"]["refunds"].as_f64().expect("a share") > 0.5,
+        "{explained}"
+    );
+    assert!(
+        explained["signals"].to_string().contains("refund"),
+        "{explained}"
+    );
+    let chosen = proxy.metric("tollgate_policy_choices_total", &[("task", "refunds")]);
+    assert!(chosen >= 1.0, "{chosen}");
+
+    let other = client
+        .post("/v1/route", &chat("auto", "Write a poem about the sea"))
+        .await
+        .json();
+    assert_eq!(other["task"], "creative_writing", "{other}");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_are_replaced_with_the_file_and_bad_ones_refused() {
+    let upstream = Upstream::plain("ok").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let weights = folder.path().join("my.bin");
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built_in = std::fs::read(built_in.join("models/tollgate-classifier.bin")).expect("there");
+    std::fs::write(&weights, &built_in).expect("written");
+    let plain = two_models(&upstream.base_url(), "");
+    let named = format!("{plain}classifier: {{ model: {} }}\n", weights.display());
+    let file = File::new(&named);
+    let proxy = Proxy::start_file(file.path().to_owned()).await;
+    let checksum = || proxy.gateway.active.load().classifier.model().checksum();
+    let first = checksum();
+
+    // Broken off in the middle, as by a copy that is not done: the last good ones stay.
+    std::fs::write(&weights, &built_in[..built_in.len() / 2]).expect("written");
+    let reply = proxy.admin_client().send("POST", "/reload", "").await;
+    assert_eq!(reply.status, 422);
+    let errors = reply.json()["errors"].to_string();
+    assert!(
+        errors.contains("end too early") && errors.contains("classifier.model"),
+        "{errors}"
+    );
+    assert_eq!(checksum(), first);
+    assert_eq!(proxy.client().chat(&chat("auto", "hi")).await.status, 200);
+
+    // Others, with the file that names them as it was.
+    let data = folder.path().join("rows.jsonl");
+    let row = r#"{"text":"Translate this to French: good morning","task":"translation","complexity":0.2}"#;
+    std::fs::write(&data, format!("{row}\n{row}\n")).expect("written");
+    let args = tollgate::cli::train::Args {
+        data: vec![data],
+        out: weights,
+        without: Vec::new(),
+        from_ledger: None,
+        fast: true,
+    };
+    assert_eq!(
+        tollgate::cli::train::run(&args, &mut Vec::new()).expect("writes"),
+        0
+    );
+    reload(&proxy).await;
+    assert_ne!(checksum(), first);
+    assert_eq!(proxy.client().chat(&chat("auto", "hi")).await.status, 200);
+    proxy.stop().await;
+}

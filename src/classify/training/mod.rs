@@ -18,17 +18,38 @@ use super::model::{
 };
 use super::structure;
 use super::task::Task;
+use crate::types::Call;
 
 use fit::{Example, FitParams, Loss, Matrix, Weights, fit};
 use recipe::{Chosen, Recipe};
 use rows::Row;
 
 /// The features of one row, in order.
-#[derive(Debug, Default)]
-struct Collected {
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
     group: usize,
     counts: [u32; Group::COUNT],
     keys: Vec<(u64, u8)>,
+}
+
+impl Collected {
+    /// The features of a request, as serving reads it.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        let reading = Reading::of(call);
+        let mut collected = Self::default();
+        let shapes = structure::shapes(call, &reading);
+        emit(&reading, &shapes, &mut collected);
+        collected
+    }
+
+    /// Each feature with what it counts in this request.
+    pub fn values(&self) -> impl Iterator<Item = (u64, f32)> + '_ {
+        let values = Group::ALL.map(|group| group_value(group, self.counts[group as usize]));
+        self.keys
+            .iter()
+            .map(move |(key, group)| (*key, values[usize::from(*group)]))
+    }
 }
 
 impl Sink for Collected {
@@ -41,15 +62,6 @@ impl Sink for Collected {
         let group = u8::try_from(self.group).unwrap_or(0);
         self.keys.push((hit.key, group));
     }
-}
-
-fn collect(row: &Row) -> Collected {
-    let call = row.call();
-    let reading = Reading::of(&call);
-    let mut collected = Collected::default();
-    let shapes = structure::shapes(&call, &reading);
-    emit(&reading, &shapes, &mut collected);
-    collected
 }
 
 /// Rows as features: what the fits work on.
@@ -68,7 +80,7 @@ impl Prepared {
     /// Reads every row.
     #[must_use]
     pub fn of(rows: &[Row], progress: &mut dyn FnMut(f32)) -> Self {
-        let collected: Vec<Collected> = rows.iter().map(collect).collect();
+        let collected: Vec<Collected> = rows.iter().map(|row| Collected::of(&row.call())).collect();
         progress(0.6);
         let mut counts: HashMap<u64, u32> = HashMap::new();
         let mut of_row: Vec<u64> = Vec::new();
@@ -92,10 +104,8 @@ impl Prepared {
         let ids: HashMap<u64, u32> = keys.iter().copied().zip(0..).collect();
         let mut matrix = Matrix::default();
         for one in &collected {
-            let values = Group::ALL.map(|group| group_value(group, one.counts[group as usize]));
-            matrix.push(one.keys.iter().filter_map(|(key, group)| {
-                ids.get(key).map(|id| (*id, values[usize::from(*group)]))
-            }));
+            let known = one.values();
+            matrix.push(known.filter_map(|(key, value)| ids.get(&key).map(|id| (*id, value))));
         }
         progress(1.0);
         Self {

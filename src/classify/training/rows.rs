@@ -108,7 +108,11 @@ pub fn load(path: &Path) -> Result<Vec<Row>, RowsError> {
     Ok(rows)
 }
 
-fn parse(line: &str) -> Result<Row, String> {
+/// Reads one row.
+///
+/// # Errors
+/// When it is not JSON, lacks a text, or has a label that does not exist.
+pub fn parse(line: &str) -> Result<Row, String> {
     let row: Row = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if row.text.is_empty() {
         return Err("`text` is missing or empty".to_owned());

@@ -18,13 +18,14 @@ mod secret;
 mod selection;
 mod server;
 mod state;
+mod tasks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::diagnostic::Severity;
+use super::diagnostic::{Place, Severity};
 use super::findings::Findings;
 use super::schema::{FileConfig, LimitsConfig};
 use super::snapshot::{Model, Provider, Snapshot};
@@ -96,6 +97,11 @@ impl Context<'_, '_> {
     /// A warning at the value of this path.
     fn warn(&mut self, path: &[Step<'_>], message: impl Into<String>, hint: impl Into<String>) {
         self.report(Severity::Warning, path, message, Some(hint.into()));
+    }
+
+    /// Where the value of this path stands.
+    fn place(&self, path: &[Step<'_>]) -> Place {
+        self.findings.place(self.root.locate(path, false))
     }
 
     fn report(
@@ -213,7 +219,8 @@ pub fn compile(
         .as_deref()
         .and_then(|name| cx.model(at!["baseline"], name));
     let matrix = matrix::compile(cx, &file.matrix, &models);
-    let classifier = selection::compile_classifier(cx, &file.classifier);
+    let mut classifier = selection::compile_classifier(cx, &file.classifier);
+    classifier.tasks = tasks::compile(cx, &file.tasks);
     let select = selection::compile_select(cx, at!["select"], &file.select, None);
     let virtual_models = selection::compile_virtual(cx, &file.virtual_models, &select, &models);
     let aliases = selection::compile_aliases(cx, &file.aliases, &virtual_models);

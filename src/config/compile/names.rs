@@ -63,6 +63,7 @@ impl Names {
             tasks: BUILT_IN_TASKS.iter().map(ToString::to_string).collect(),
             has_matrix: root.get("matrix").is_some(),
         };
+        names.tasks.extend(map_keys(root, "tasks"));
         names.virtual_models.insert("auto".to_owned());
         if names.teams.is_empty() {
             names.teams = field_of_items(root, "keys", "team");

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Context, at, matrix, seconds, secret};
@@ -42,6 +43,17 @@ pub fn compile_classifier(
         complex_from: thresholds.complex,
         critical_from: thresholds.critical,
         min_confidence: classifier.min_confidence,
+        model: classifier.model.as_deref().map(|path| {
+            let place = cx.place(at!["classifier", "model"]);
+            if path.trim().is_empty() {
+                cx.error(
+                    at!["classifier", "model"],
+                    "an empty path; leave it out for the built-in weights",
+                );
+            }
+            (PathBuf::from(path), place)
+        }),
+        tasks: Vec::new(),
     }
 }
 

@@ -39,8 +39,8 @@ pub use resilience::{
 };
 pub use routing::{
     CacheConfig, ClassifierConfig, ExactCacheConfig, IdempotencyConfig, LevelConfig,
-    ObjectiveConfig, PolicyConfig, RowConfig, SelectConfig, SemanticCacheConfig, TemplateConfig,
-    ThresholdsConfig, VirtualModelConfig, WhenConfig,
+    ObjectiveConfig, PolicyConfig, RowConfig, SelectConfig, SemanticCacheConfig, TaskConfig,
+    TemplateConfig, ThresholdsConfig, VirtualModelConfig, WhenConfig,
 };
 pub use scalar::{Decimal, SecretText};
 pub use server::{
@@ -81,6 +81,10 @@ pub struct FileConfig {
     /// How a complexity becomes a level, and how sure the classifier must be.
     #[serde(default)]
     pub classifier: ClassifierConfig,
+    /// Tasks beside the built-in ones, by name: each can have a row in `matrix`. Recognised by likeness
+    /// to its examples, without training; `tollgate check` says how well.
+    #[serde(default)]
+    pub tasks: IndexMap<String, TaskConfig>,
     /// How a candidate is picked inside a cell.
     #[serde(default)]
     pub select: SelectConfig,

@@ -58,11 +58,23 @@ pub struct ClassifierConfig {
     /// Below this confidence in the task the `default` row is used, 0..=1.
     #[schemars(range(min = 0, max = 1))]
     pub min_confidence: f32,
+    /// A file of weights from `tollgate train` instead of the built-in ones. Read again with every
+    /// reload; one that is missing, cut or of another version is refused and the last good one kept.
+    pub model: Option<String>,
+}
+
+/// A task of one's own, recognised by its likeness to examples.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Prompts as people write them, each in other words; at least five, better ten or more.
+    pub examples: Vec<String>,
 }
 
 impl Default for ClassifierConfig {
     fn default() -> Self {
         Self {
+            model: None,
             thresholds: ThresholdsConfig::default(),
             // More likely right than wrong.
             min_confidence: 0.5,
