@@ -1,6 +1,7 @@
 //! The dialects: what the bytes mean. One directory each, reading and writing both sides, so that N
 //! dialects need N codecs and not N × M converters.
 
+pub mod anthropic_messages;
 pub mod openai_chat;
 
 use bytes::Bytes;

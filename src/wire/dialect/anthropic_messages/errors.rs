@@ -1,0 +1,101 @@
+//! Errors as Anthropic and the clouds that serve its models write them.
+
+use crate::types::chat::event::StreamFault;
+use crate::wire::facts::ErrorReport;
+use crate::wire::json_in::{Object, Raw};
+
+/// What of an upstream's message is kept.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// Reads Anthropic's envelope (`{"type":"error","error":{"type","message"}}`), Google's
+/// (`{"error":{"code","message","status"}}`, also as the only element of an array) and Amazon's
+/// (`{"message"}`).
+pub(super) fn read(body: &str) -> Option<ErrorReport> {
+    let raw = Raw::parse(body).ok()?;
+    let raw = match raw.array() {
+        Some(elements) => elements.into_iter().next()?,
+        None => raw,
+    };
+    report(&mut raw.object()?)
+}
+
+/// The error of a body or an event.
+pub(super) fn report(body: &mut Object<'_>) -> Option<ErrorReport> {
+    if let Some(mut error) = body.take_if("error", Raw::object) {
+        let is_named = body.take_string("type").as_deref() == Some("error");
+        let message = error.take_string("message");
+        let error_type = error.take_string("type");
+        let enveloped = is_named && message.is_some() && error_type.is_some();
+        let status = error.take_string("status");
+        return Some(ErrorReport {
+            message: cut(message.unwrap_or_default()),
+            error_type: error_type.or(status),
+            code: error.take("code").map(plain),
+            param: None,
+            enveloped,
+        });
+    }
+    let message = body
+        .take_string("message")
+        .or_else(|| body.take_string("Message"))
+        .or_else(|| body.take_string("error"))?;
+    Some(ErrorReport {
+        message: cut(message),
+        error_type: body.take_string("__type"),
+        ..ErrorReport::default()
+    })
+}
+
+impl From<ErrorReport> for StreamFault {
+    fn from(report: ErrorReport) -> Self {
+        Self {
+            message: report.message,
+            error_type: report.error_type,
+            code: report.code,
+        }
+    }
+}
+
+/// Anthropic's `type` for an error that another dialect calls `word`.
+pub(super) fn word(word: Option<&str>) -> &'static str {
+    const WORDS: &[&str] = &[
+        "invalid_request_error",
+        "authentication_error",
+        "billing_error",
+        "permission_error",
+        "not_found_error",
+        "request_too_large",
+        "rate_limit_error",
+        "timeout_error",
+        "overloaded_error",
+        "api_error",
+    ];
+    let Some(word) = word else {
+        return "api_error";
+    };
+    if let Some(same) = WORDS.iter().find(|known| **known == word) {
+        return same;
+    }
+    let word = word.to_ascii_lowercase();
+    let says = |part: &str| word.contains(part);
+    if says("rate_limit") || says("throttl") || says("exhausted") || says("quota") {
+        "rate_limit_error"
+    } else if says("overload") || says("unavailable") {
+        "overloaded_error"
+    } else if says("timeout") || says("deadline") {
+        "timeout_error"
+    } else if says("invalid") || says("validation") {
+        "invalid_request_error"
+    } else {
+        "api_error"
+    }
+}
+
+fn plain(raw: Raw<'_>) -> String {
+    raw.string().unwrap_or_else(|| raw.get().to_owned())
+}
+
+fn cut(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+    message
+}
