@@ -6,6 +6,7 @@
 
 pub mod dialect;
 pub mod facts;
+mod foreign;
 pub mod framing;
 pub mod json_in;
 pub mod json_out;
