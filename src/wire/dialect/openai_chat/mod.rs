@@ -12,6 +12,7 @@ mod fault;
 mod members;
 mod messages;
 pub mod models;
+pub mod neutral;
 pub mod response;
 mod stencil;
 pub mod stream;

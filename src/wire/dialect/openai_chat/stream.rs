@@ -126,7 +126,7 @@ impl StreamTap {
 
 /// Reports are cumulative, so the last one counts; a side on which it says nothing stays as an earlier
 /// one said (some report the input at the start and only the output afterwards).
-fn with_earlier(mut latest: Tokens, earlier: Option<Tokens>) -> Tokens {
+pub(super) fn with_earlier(mut latest: Tokens, earlier: Option<Tokens>) -> Tokens {
     let Some(earlier) = earlier else {
         return latest;
     };

@@ -28,7 +28,7 @@ struct Counts {
 }
 
 /// Reads the usage object that comes next.
-pub(super) fn read(walk: &mut Walk<'_>) -> Result<UsageReport, JiterError> {
+pub(in crate::wire) fn read(walk: &mut Walk<'_>) -> Result<UsageReport, JiterError> {
     let start = walk.index();
     let mut counts = Counts::default();
     let mut cost = None;
