@@ -28,6 +28,7 @@ use crate::notify::Events;
 use crate::runtime::arms::Arms;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::Deployments;
+use crate::runtime::grants::Grants;
 use crate::runtime::latency::Latencies;
 use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::lengths::Lengths;
@@ -133,6 +134,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         latency_targets: LatencyTargets::default(),
         sessions: Sessions::default(),
         clients: HttpClients::default(),
+        grants: Grants::new(tasks.clone()),
         cache,
         flights: Flights::default(),
         repeats,

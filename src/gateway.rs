@@ -21,6 +21,7 @@ use crate::runtime::arms::Arms;
 use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::{DeploymentState, Deployments};
+use crate::runtime::grants::Grants;
 use crate::runtime::latency::Latencies;
 use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::lengths::Lengths;
@@ -65,6 +66,8 @@ pub struct Gateway {
     pub sessions: Sessions,
     /// Upstream connections.
     pub clients: HttpClients,
+    /// Access tokens of providers that want them.
+    pub grants: Grants,
     /// The exact cache.
     pub cache: ExactCache,
     /// Answers by idempotency key.

@@ -13,6 +13,7 @@ pub mod reference;
 pub mod reload;
 pub mod schema;
 mod shape;
+mod signing;
 pub mod snapshot;
 pub(crate) mod suggest;
 mod tree;

@@ -22,6 +22,7 @@ use crate::wire::DialectId;
 
 use super::diagnostic::{Diagnostic, Place};
 use super::price_book::PriceBook;
+pub use super::signing::{GrantParams, Proof, SigV4Params, Signer};
 
 /// Everything that `routes.yaml` says.
 #[derive(Debug)]
@@ -231,17 +232,6 @@ pub struct HttpEndpoint {
     pub query: Option<String>,
     /// Extra root certificates (PEM file) for private hosts.
     pub ca_file: Option<PathBuf>,
-}
-
-/// How requests are signed.
-#[derive(Debug, Clone)]
-pub enum Signer {
-    /// Not at all.
-    None,
-    /// `authorization: Bearer …`
-    Bearer(SecretString),
-    /// A header of this name (Azure: `api-key`).
-    Header(HeaderName, SecretString),
 }
 
 /// How a provider bills answers that are not read to their end.

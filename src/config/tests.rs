@@ -8,6 +8,7 @@ mod budgets;
 mod hostile;
 mod prices;
 mod shipped;
+mod signing;
 
 /// A file that is sound; tests change a piece of it.
 const BASE: &str = "\
@@ -321,7 +322,7 @@ fn secrets_are_references_and_stay_secret() {
         "https://p.example/v1",
         "\"https://${HOST}/v1\"",
         &[
-            "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key`, \
+            "f:3:18: providers.p.base_url: `${…}` stands only for secrets: in `api_key`, a provider's `auth`, \
          `admin_token`, `fingerprint_key`, and a webhook's `url` and `secret`; write the value itself, or template the file before it gets here",
         ],
     );

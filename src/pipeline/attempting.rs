@@ -73,6 +73,7 @@ impl Attempts for Attempting<'_> {
                 timeouts: &snapshot.resilience.timeouts,
                 deadline,
                 unix_ms: self.gw.clock.unix_ms(),
+                grants: &self.gw.grants,
             };
             upstream::send(outbound, client.as_ref()).await
         };

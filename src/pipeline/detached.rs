@@ -73,6 +73,7 @@ impl Detached {
             timeouts: &snapshot.resilience.timeouts,
             deadline: self.deadline,
             unix_ms: self.gw.clock.unix_ms(),
+            grants: &self.gw.grants,
         };
         let mut sending = pin!(upstream::send(outbound, self.client.as_ref()));
         let answered = tokio::select! {

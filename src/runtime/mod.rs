@@ -1,5 +1,5 @@
 //! State that survives a reload, keyed by stable id: breakers, limiters, permits, budgets, latency
-//! averages, bandit arms, sessions, HTTP clients.
+//! averages, bandit arms, sessions, HTTP clients, access tokens.
 //!
 //! Each room has its State here and takes its Params from the snapshot at the call, so a reload
 //! rebuilds nothing and forgets nothing. Critical sections are short and never span an await.
@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod budgets;
 pub mod clients;
 pub mod deployments;
+pub mod grants;
 pub mod latency;
 pub mod latency_target;
 pub mod leases;
@@ -28,6 +29,7 @@ pub use budgets::{
     Exhausted, LedgerSpending, OnExhausted, Overrun, Payer, Period, Reservation, Tagged,
 };
 pub use clients::{HttpClient, HttpClients};
+pub use grants::{AccessToken, GrantError, Grants};
 pub use latency::{Latencies, LatencySample};
 pub use latency_target::{LatencyChange, LatencyTarget, LatencyTargets};
 pub use limiter::{
@@ -35,6 +37,6 @@ pub use limiter::{
     TokenReservation, format_reset,
 };
 pub use reservation::AttemptReservation;
-pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_retry_after};
+pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_http_date, parse_retry_after};
 pub use sessions::{SessionKey, Sessions};
 pub use simulated::SimulatedParams;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-pub use self::retry_after::parse_retry_after;
+pub use self::retry_after::{parse_http_date, parse_retry_after};
 
 /// How long a deposit (and a withdrawal) counts, in slots of a second.
 const SLOTS: usize = 10;

@@ -3,6 +3,7 @@
 
 mod request;
 mod response;
+mod signer;
 pub mod simulated;
 
 use std::pin::Pin;
@@ -14,8 +15,10 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint, Timeouts};
-use crate::runtime::HttpClient;
+use crate::config::snapshot::{
+    Deployment, HttpEndpoint, Model, Provider, ProviderEndpoint, Timeouts,
+};
+use crate::runtime::{Grants, HttpClient};
 use crate::types::{AttemptFailure, Call, Next, Outcome};
 use crate::wire::facts::ResponseFacts;
 use crate::wire::framing::sse::{SseEvent, SseFramer};
@@ -37,8 +40,26 @@ pub struct Outbound<'a> {
     pub timeouts: &'a Timeouts,
     /// When the whole request must have its answer's beginning.
     pub deadline: Instant,
-    /// Wall-clock time, for `retry-after` dates.
+    /// Wall-clock time, for signatures and `retry-after` dates.
     pub unix_ms: i64,
+    /// Access tokens, for providers that want one.
+    pub grants: &'a Grants,
+}
+
+impl<'a> Outbound<'a> {
+    /// Whose credential the attempt needs.
+    fn account(&self) -> signer::Account<'a> {
+        signer::Account {
+            grants: self.grants,
+            provider: &self.provider.id,
+            signer: self
+                .deployment
+                .signer
+                .as_ref()
+                .unwrap_or(&self.provider.signer),
+            unix_ms: self.unix_ms,
+        }
+    }
 }
 
 /// What an upstream answered.
@@ -120,12 +141,7 @@ pub async fn send(
         match (&outbound.provider.endpoint, client) {
             (ProviderEndpoint::Simulated(params), _) => simulated_reply(outbound, params).await,
             (ProviderEndpoint::Http(endpoint), Some(client)) => {
-                let request = request::build(&outbound, endpoint)?;
-                let response = client
-                    .request(request)
-                    .await
-                    .map_err(|error| response::unreachable(&error))?;
-                response::read(&outbound, response).await
+                http_reply(&outbound, endpoint, client).await
             }
             (ProviderEndpoint::Http(_), None) => Err(AttemptFailure::unsent(
                 Outcome::Internal,
@@ -138,6 +154,27 @@ pub async fn send(
         Ok(result) => result,
         Err(_) => Err(timed_out(outbound.call.stream.wanted, budget)),
     }
+}
+
+async fn http_reply(
+    outbound: &Outbound<'_>,
+    endpoint: &HttpEndpoint,
+    client: &HttpClient,
+) -> Result<Reply, AttemptFailure> {
+    let account = outbound.account();
+    let credential = signer::ready(account, client).await?;
+    let request = request::build(outbound, endpoint, &credential)?;
+    let response = client
+        .request(request)
+        .await
+        .map_err(|error| response::unreachable(&error))?;
+    let again = signer::heed(account, &credential, response.status(), response.headers());
+    response::read(outbound, response)
+        .await
+        .map_err(|failure| AttemptFailure {
+            next: if again { Next::Retry } else { failure.next },
+            ..failure
+        })
 }
 
 fn timed_out(stream: bool, budget: Duration) -> AttemptFailure {

@@ -2,15 +2,15 @@
 //! of the client's headers none that could name a destination, a credential or an encoding.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::Full;
-use secrecy::ExposeSecret;
 
-use crate::config::snapshot::{HttpEndpoint, Signer};
+use crate::config::snapshot::HttpEndpoint;
 use crate::types::{AttemptFailure, Next, Outcome};
 
 use super::Outbound;
+use super::signer::Credential;
 
 const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
@@ -26,6 +26,7 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 pub fn build(
     outbound: &Outbound<'_>,
     endpoint: &HttpEndpoint,
+    credential: &Credential<'_>,
 ) -> Result<Request<Full<Bytes>>, AttemptFailure> {
     let call = outbound.call;
     let ask_usage = call.stream.wanted
@@ -40,7 +41,7 @@ pub fn build(
             call.endpoint.path(),
             &outbound.deployment.upstream_model,
         ))
-        .body(Full::new(body))
+        .body(Full::new(body.clone()))
         .map_err(|error| misconfigured(&format!("the provider's URL cannot be used: {error}")))?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
@@ -56,31 +57,8 @@ pub fn build(
     {
         headers.insert(TRACEPARENT, value);
     }
-    match outbound
-        .deployment
-        .signer
-        .as_ref()
-        .unwrap_or(&outbound.provider.signer)
-    {
-        Signer::None => {}
-        Signer::Bearer(key) => {
-            let value = secret_header(&format!("Bearer {}", key.expose_secret()))?;
-            headers.insert(AUTHORIZATION, value);
-        }
-        Signer::Header(name, key) => {
-            let value = secret_header(key.expose_secret())?;
-            headers.insert(name.clone(), value);
-        }
-    }
+    credential.sign(&mut request, &body, outbound.unix_ms)?;
     Ok(request)
-}
-
-fn secret_header(text: &str) -> Result<HeaderValue, AttemptFailure> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| {
-        misconfigured("the provider's key holds characters that a header cannot carry")
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn misconfigured(message: &str) -> AttemptFailure {

@@ -39,5 +39,6 @@ mod repeats;
 mod replicas;
 mod resilience;
 mod saves;
+mod signers;
 mod streams;
 mod tidy;

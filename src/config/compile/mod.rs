@@ -17,6 +17,7 @@ mod resilience;
 mod secret;
 mod selection;
 mod server;
+mod signing;
 mod state;
 mod tasks;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 
-use super::{Context, at, milliseconds, prices, providers};
+use super::signing::{self, Carrier};
+use super::{Context, at, milliseconds, prices};
 use crate::config::schema::{DeploymentConfig, ModelConfig, QualityConfig, Support};
 use crate::config::snapshot::{Deployment, Model, Provider, Quality, Signer};
 use crate::config::tree::Step;
@@ -191,19 +192,19 @@ fn own_signer(
     if deployment.api_key.is_none() {
         return (None, false);
     }
-    let header = provider.and_then(|provider| match &provider.signer {
-        Signer::Header(header, _) => Some(header.clone()),
-        Signer::Bearer(_) | Signer::None => None,
-    });
     let at = at!["models", name, "deployments", index, "api_key"];
+    let carrier = provider.map_or(Some(Carrier::Bearer), |it| Carrier::of(&it.signer));
+    let Some(carrier) = carrier else {
+        let hint = "make another provider for these credentials";
+        cx.error_hint(
+            at,
+            "not used: its provider's `auth` signs the requests",
+            hint,
+        );
+        return (None, false);
+    };
     let consequence = "the deployment is switched off";
-    let signer = providers::signer(
-        cx,
-        at,
-        deployment.api_key.as_ref(),
-        header.as_ref(),
-        consequence,
-    );
+    let signer = signing::keyed(cx, at, deployment.api_key.as_ref(), carrier, consequence);
     let has_key = signer.is_some();
     (signer, has_key)
 }

@@ -2,17 +2,12 @@
 
 use http::{HeaderName, HeaderValue, Uri};
 use indexmap::IndexMap;
-use secrecy::SecretString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::secret::{Resolved, resolve};
-use super::{Context, at, billing, milliseconds};
-use crate::config::schema::{
-    DialectConfig, ProviderConfig, QuirkConfig, SecretText, SimulatedConfig,
-};
+use super::{Context, at, billing, milliseconds, signing};
+use crate::config::schema::{DialectConfig, ProviderConfig, QuirkConfig, SimulatedConfig};
 use crate::config::snapshot::{HttpEndpoint, Provider, ProviderEndpoint, Quirks, Signer};
-use crate::config::tree::Step;
 use crate::runtime::SimulatedParams;
 use crate::types::ProviderId;
 use crate::wire::DialectId;
@@ -43,16 +38,7 @@ pub fn compile(
 
 fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> Provider {
     let endpoint = endpoint(cx, name, provider);
-    let header = auth_header(cx, name, provider.auth_header.as_deref());
-    let at = at!["providers", name, "api_key"];
-    let consequence = "the provider is switched off";
-    let signer = signer(
-        cx,
-        at,
-        provider.api_key.as_ref(),
-        header.as_ref(),
-        consequence,
-    );
+    let signer = signing::provider(cx, name, provider);
     warn_clear_text(cx, name, provider);
     let limits = cx.limits(at!["providers", name, "limits"], provider.limits);
     Provider {
@@ -73,48 +59,6 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
                 .iter()
                 .any(|quirk| matches!(quirk, QuirkConfig::NoStreamOptions)),
         },
-    }
-}
-
-/// How requests are signed; `None` when the key is not there (which is reported).
-pub fn signer(
-    cx: &mut Context<'_, '_>,
-    at: &[Step<'_>],
-    api_key: Option<&SecretText>,
-    header: Option<&HeaderName>,
-    consequence: &str,
-) -> Option<Signer> {
-    let Some(api_key) = api_key else {
-        return Some(Signer::None);
-    };
-    match resolve(cx, at, api_key, consequence) {
-        Resolved::Ready(secret) => Some(signer_of(header, secret)),
-        Resolved::Missing | Resolved::Wrong => None,
-    }
-}
-
-fn signer_of(header: Option<&HeaderName>, secret: SecretString) -> Signer {
-    match header {
-        Some(name) => Signer::Header(name.clone(), secret),
-        None => Signer::Bearer(secret),
-    }
-}
-
-/// The header that carries the key, when it is not `authorization: Bearer`.
-pub fn auth_header(
-    cx: &mut Context<'_, '_>,
-    name: &str,
-    header: Option<&str>,
-) -> Option<HeaderName> {
-    let header = header?;
-    match HeaderName::from_bytes(header.as_bytes()) {
-        Ok(parsed) if parsed == http::header::AUTHORIZATION => None,
-        Ok(parsed) => Some(parsed),
-        Err(_) => {
-            let at = at!["providers", name, "auth_header"];
-            cx.error(at, format!("`{header}` is no name of a header"));
-            None
-        }
     }
 }
 
@@ -221,7 +165,6 @@ fn parse_base(base_url: &str) -> Result<Uri, &'static str> {
         .map_err(|_| "is no URL")
 }
 
-/// Percent-encodes everything but RFC 3986's unreserved characters.
 fn query(parameters: &IndexMap<String, String>) -> Option<String> {
     let mut text = String::new();
     for (key, value) in parameters {
@@ -235,7 +178,8 @@ fn query(parameters: &IndexMap<String, String>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn encode(text: &mut String, raw: &str) {
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+pub fn encode(text: &mut String, raw: &str) {
     for byte in raw.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             text.push(char::from(byte));
@@ -277,16 +221,23 @@ fn warn_clear_text(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConf
     let Some(base_url) = provider.base_url.as_deref() else {
         return;
     };
-    let host = parse_base(base_url)
-        .ok()
-        .and_then(|uri| uri.host().map(ToOwned::to_owned))
-        .unwrap_or_default();
-    let local = ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str());
-    if base_url.starts_with("http://") && provider.api_key.is_some() && !local {
+    let auth = &provider.auth;
+    let has_secret = provider.api_key.is_some()
+        || auth.sigv4.is_some()
+        || auth.google_service_account.is_some()
+        || auth.entra.is_some();
+    if base_url.starts_with("http://") && has_secret && !is_local(base_url) {
         cx.warn(
             at!["providers", name, "base_url"],
             "the key goes over the network in clear text",
             "use https://",
         );
     }
+}
+
+/// True for addresses that never leave this machine.
+pub fn is_local(url: &str) -> bool {
+    let uri = url.replace("{model}", "model").parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    ["localhost", "127.0.0.1", "[::1]"].contains(&host)
 }

@@ -38,6 +38,92 @@ pub fn resolve(
     secret: &SecretText,
     consequence: &str,
 ) -> Resolved {
+    warn_plain(cx, at, secret);
+    let found = find(cx, at, secret, Some(consequence));
+    one_line(cx, at, found)
+}
+
+/// A name that belongs to a secret, as an account's id: it may stand here as it is.
+pub fn resolve_name(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    name: &SecretText,
+    consequence: &str,
+) -> Resolved {
+    let found = find(cx, at, name, Some(consequence));
+    one_line(cx, at, found)
+}
+
+/// A secret that need not be there: an unset variable is as good as none.
+pub fn resolve_optional(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    secret: &SecretText,
+) -> Resolved {
+    warn_plain(cx, at, secret);
+    let found = find(cx, at, secret, None);
+    one_line(cx, at, found)
+}
+
+/// A secret of several lines, as a key in JSON. What is no JSON is the path of the file that holds it.
+pub fn resolve_document(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    secret: &SecretText,
+    consequence: &str,
+) -> Resolved {
+    if secret.0.trim_start().starts_with('{') {
+        warn_plain(cx, at, secret);
+    }
+    match find(cx, at, secret, Some(consequence)) {
+        Resolved::Ready(text) if !text.expose_secret().starts_with('{') => {
+            let path = text.expose_secret().trim_start_matches("file:");
+            match std::fs::read_to_string(path) {
+                Ok(text) => Resolved::Ready(SecretString::from(text)),
+                Err(error) => {
+                    let message =
+                        format!("the file with the key cannot be read ({error}): {consequence}");
+                    cx.warn(at, message, "check its path and permissions");
+                    Resolved::Missing
+                }
+            }
+        }
+        resolved => resolved,
+    }
+}
+
+fn warn_plain(cx: &mut Context<'_, '_>, at: &[Step<'_>], secret: &SecretText) {
+    let text = secret.0.trim();
+    if !text.contains("${") && !text.starts_with("file:") {
+        cx.warn(
+            at,
+            "a secret in plain text; this file is meant to be shared",
+            "write `${VARIABLE}` or `file:/path` instead",
+        );
+    }
+}
+
+fn one_line(cx: &mut Context<'_, '_>, at: &[Step<'_>], resolved: Resolved) -> Resolved {
+    let is_plain = |text: &SecretString| {
+        let mut bytes = text.expose_secret().bytes();
+        bytes.all(|byte| (0x20..0x7f).contains(&byte))
+    };
+    match resolved {
+        Resolved::Ready(text) if !is_plain(&text) => {
+            cx.error(at, "the secret holds characters that no header can carry");
+            Resolved::Wrong
+        }
+        resolved => resolved,
+    }
+}
+
+/// What a secret's text stands for. Without a `consequence`, an unset variable is not reported.
+fn find(
+    cx: &mut Context<'_, '_>,
+    at: &[Step<'_>],
+    secret: &SecretText,
+    consequence: Option<&str>,
+) -> Resolved {
     let text = secret.0.trim();
     let found = if text.contains("${") {
         let Some(variable) = text
@@ -52,7 +138,7 @@ pub fn resolve(
             return Resolved::Wrong;
         };
         let value = (cx.env)(variable).filter(|value| !value.trim().is_empty());
-        if value.is_none() {
+        if let (None, Some(consequence)) = (&value, consequence) {
             cx.warn(
                 at,
                 format!("the variable `{variable}` is not set: {consequence}"),
@@ -61,6 +147,7 @@ pub fn resolve(
         }
         value
     } else if let Some(file) = text.strip_prefix("file:") {
+        let consequence = consequence.unwrap_or("it is left out");
         match std::fs::read_to_string(file) {
             Ok(value) if !value.trim().is_empty() => Some(value),
             Ok(_) => {
@@ -78,22 +165,11 @@ pub fn resolve(
             }
         }
     } else {
-        cx.warn(
-            at,
-            "a secret in plain text; this file is meant to be shared",
-            "write `${VARIABLE}` or `file:/path` instead",
-        );
         Some(text.to_owned())
     };
-    let Some(value) = found else {
-        return Resolved::Missing;
-    };
-    let value = value.trim();
-    if value.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
-        cx.error(at, "the secret holds characters that no header can carry");
-        return Resolved::Wrong;
-    }
-    Resolved::Ready(SecretString::from(value.to_owned()))
+    found.map_or(Resolved::Missing, |value| {
+        Resolved::Ready(SecretString::from(value.trim().to_owned()))
+    })
 }
 
 /// The address of a server that may hold a password: as a whole a reference like any secret, or an
@@ -182,7 +258,7 @@ fn walk<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, findings: &mut Findings<'_
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {
-                let secret = SECRET_KEYS.contains(&entry.key.as_str());
+                let secret = SECRET_KEYS.contains(&entry.key.as_str()) || is_auth(path);
                 if secret && matches!(entry.value.value, Value::Scalar(_)) {
                     continue;
                 }
@@ -201,12 +277,18 @@ fn walk<'n>(node: &'n Node, path: &mut Vec<Step<'n>>, findings: &mut Findings<'_
         Value::Scalar(scalar) if holds_reference(&scalar.text) => findings.add(
             Severity::Error,
             (node.at, render_path(path)),
-            "`${…}` stands only for secrets: in `api_key`, `admin_token`, `fingerprint_key`, and a \
-             webhook's `url` and `secret`",
+            "`${…}` stands only for secrets: in `api_key`, a provider's `auth`, `admin_token`, \
+             `fingerprint_key`, and a webhook's `url` and `secret`",
             Some("write the value itself, or template the file before it gets here".to_owned()),
         ),
         Value::Scalar(_) => {}
     }
+}
+
+/// True below `providers.NAME.auth`, where accounts' names may be references too.
+fn is_auth(path: &[Step<'_>]) -> bool {
+    let key = |at: usize, name: &str| matches!(path.get(at), Some(Step::Key(key)) if key == name);
+    key(0, "providers") && key(2, "auth") && path.len() > 3
 }
 
 fn holds_reference(text: &str) -> bool {

@@ -13,6 +13,7 @@ mod resilience;
 mod routing;
 mod scalar;
 mod server;
+mod signing;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -47,6 +48,7 @@ pub use server::{
     AuthConfig, AuthMode, BudgetsOnStoreDown, LimitsOnStoreDown, OnStoreDownConfig, ServerConfig,
     StateConfig, TlsConfig,
 };
+pub use signing::{EntraConfig, GoogleServiceAccountConfig, ProviderAuthConfig, SigV4Config};
 
 /// What tollgate does with each request: which providers and models there are, what they cost, which
 /// of them answers which task, and within what limits.

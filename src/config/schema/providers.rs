@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{LimitsConfig, SecretText};
+use super::{LimitsConfig, ProviderAuthConfig, SecretText};
 
 /// An API account: a dialect spoken at an address with credentials. Either `base_url` or `simulated`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub struct ProviderConfig {
     pub api_key: Option<SecretText>,
     /// Name of the header that carries the key; `authorization: Bearer` when not set. Azure: `api-key`.
     pub auth_header: Option<String>,
+    /// How requests are signed, where a key in a header is not enough.
+    #[serde(default)]
+    pub auth: ProviderAuthConfig,
     /// Headers to add to every request to this provider. Not for secrets: those go into `api_key`.
     #[serde(default)]
     pub headers: IndexMap<String, String>,

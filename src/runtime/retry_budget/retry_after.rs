@@ -74,8 +74,14 @@ fn from_units(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| seconds(total))
 }
 
-/// The three forms of RFC 9110 §5.6.7, all in GMT.
 fn from_http_date(text: &str, now_unix_ms: i64) -> Option<Duration> {
+    let wait_ms = parse_http_date(text)?.saturating_sub(now_unix_ms);
+    Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(FAR))
+}
+
+/// A date of HTTP, milliseconds since the Unix epoch: the three forms of RFC 9110 §5.6.7, all in GMT.
+#[must_use]
+pub fn parse_http_date(text: &str) -> Option<i64> {
     let obsolete = || {
         ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
             .iter()
@@ -83,8 +89,7 @@ fn from_http_date(text: &str, now_unix_ms: i64) -> Option<Duration> {
             .and_then(|at| at.to_zoned(TimeZone::UTC).ok())
     };
     let at = rfc2822::parse(text).ok().or_else(obsolete)?;
-    let wait_ms = at.timestamp().as_millisecond().saturating_sub(now_unix_ms);
-    Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(FAR))
+    Some(at.timestamp().as_millisecond())
 }
 
 fn seconds(seconds: f64) -> Duration {
