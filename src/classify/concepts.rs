@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
+use super::scan;
 use super::words::{hash_bytes, mix};
 
 /// One row for each thing that can be asked for.
@@ -92,12 +93,28 @@ const PREFIXES: std::ops::RangeInclusive<usize> = 3..=9;
 struct Table {
     words: FxHashMap<u64, u8>,
     beginnings: FxHashMap<u64, u8>,
+    /// A bit for what some entry begins with: most words are in no map, and this says so at once.
+    openings: [u64; OPENINGS / 64],
 }
+
+/// Bits for the first three letters.
+const OPENINGS: usize = 4096;
+
+/// Which bit stands for the first three letters.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "twelve bits are left")]
+fn opening(word: &[u8]) -> usize {
+    let letters = scan::number(&word[..word.len().min(3)]);
+    (letters.wrapping_mul(SPREAD) >> 52) as usize
+}
+
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Table {
         words: FxHashMap::default(),
         beginnings: FxHashMap::default(),
+        openings: [0; OPENINGS / 64],
     };
     for (row, number) in CONCEPTS.iter().zip(0_u8..) {
         for entry in row.split(' ') {
@@ -105,6 +122,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
                 Some(beginning) => (&mut table.beginnings, beginning),
                 None => (&mut table.words, entry),
             };
+            let bit = opening(text.as_bytes());
+            table.openings[bit / 64] |= 1 << (bit % 64);
             // The first row that names a word keeps it.
             map.entry(hash_bytes(text.as_bytes())).or_insert(number);
         }
@@ -116,6 +135,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 #[must_use]
 pub fn concept(word: &[u8], hash: u64) -> Option<u64> {
     let table = &*TABLE;
+    let bit = opening(word);
+    if table.openings[bit / 64] >> (bit % 64) & 1 == 0 {
+        return None;
+    }
     let number = table.words.get(&hash).copied().or_else(|| {
         PREFIXES
             .rev()

@@ -4,6 +4,7 @@
 
 use smallvec::SmallVec;
 
+use super::marks::Marks;
 use crate::types::{Call, Part, Role, Span, Turn};
 use crate::wire::json_text::Unescape;
 
@@ -29,6 +30,8 @@ pub struct Excerpt {
     pub whole_bytes: usize,
     /// Counts of characters by script, to guess language and tokens.
     pub scripts: Scripts,
+    /// Which marks `text` has.
+    pub(super) marks: Marks,
 }
 
 /// How many characters of each script an excerpt holds.
@@ -133,6 +136,7 @@ impl Excerpt {
     fn push_piece(&mut self, mut piece: Unescape<'_>, raw_bytes: usize) {
         if !self.text.is_empty() {
             self.text.push('\n');
+            self.marks.add_byte(b'\n');
         }
         self.raw_bytes += raw_bytes;
         let mut buffer = [0; 1024];
@@ -150,56 +154,67 @@ impl Excerpt {
 
     /// Folds runs of ASCII at once and the rest one by one.
     fn push_folded(&mut self, mut plain: &str) {
+        if plain.is_ascii() {
+            self.push_ascii(plain);
+            return;
+        }
         while !plain.is_empty() {
             let ascii = plain.bytes().position(|byte| !byte.is_ascii());
             let (run, rest) = plain.split_at(ascii.unwrap_or(plain.len()));
             self.push_ascii(run);
             let other = rest.find(|c: char| c.is_ascii()).unwrap_or(rest.len());
+            let from = self.text.len();
             for c in rest[..other].chars() {
                 self.scripts.count(c);
                 fold(c, &mut self.text);
             }
+            self.marks.add(Marks::of(&self.text.as_bytes()[from..]));
             plain = &rest[other..];
         }
     }
 
     fn push_ascii(&mut self, run: &str) {
-        let mut counts = [0_u32; 4];
-        for byte in run.bytes() {
-            counts[usize::from(ASCII_CLASSES[usize::from(byte & 0x7f)] & 3)] += 1;
+        for run in run.as_bytes().chunks(usize::from(u16::MAX)) {
+            let counts = run
+                .iter()
+                .map(|byte| ASCII_COUNTS[usize::from(byte & 0x7f)]);
+            let counts: u64 = counts.sum();
+            let count_of = |lane: u32| (counts >> lane & 0xffff) as u32;
+            self.scripts.latin += count_of(LATIN);
+            self.scripts.digits += count_of(DIGIT);
+            self.scripts.symbols += count_of(SYMBOL);
         }
-        self.scripts.latin += counts[LATIN as usize];
-        self.scripts.digits += counts[DIGIT as usize];
-        self.scripts.symbols += counts[SYMBOL as usize];
         let from = self.text.len();
         self.text.push_str(run);
         self.text[from..].make_ascii_lowercase();
+        self.marks.add(Marks::of(run.as_bytes()));
     }
 }
 
-const LATIN: u8 = 1;
-const DIGIT: u8 = 2;
-const SYMBOL: u8 = 3;
+/// Lanes of 16 bits in one sum.
+const LATIN: u32 = 0;
+const DIGIT: u32 = 16;
+const SYMBOL: u32 = 32;
 
-/// What each ASCII character counts as; 0 is nothing.
-static ASCII_CLASSES: [u8; 128] = {
-    let mut classes = [0; 128];
+/// What each ASCII character adds to the counts.
+static ASCII_COUNTS: [u64; 128] = {
+    let mut counts = [0; 128];
     let mut byte = 0_u8;
     while byte < 128 {
         if byte.is_ascii_alphabetic() {
-            classes[byte as usize] = LATIN;
+            counts[byte as usize] = 1 << LATIN;
         } else if byte.is_ascii_digit() {
-            classes[byte as usize] = DIGIT;
+            counts[byte as usize] = 1 << DIGIT;
         }
         byte += 1;
     }
     let symbols = b"{}[]()<>=+*/\\|_^$#;";
     let mut at = 0;
     while at < symbols.len() {
-        classes[symbols[at] as usize] = SYMBOL;
+        counts[symbols[at] as usize] = 1 << SYMBOL;
         at += 1;
     }
-    classes
+    counts
 };
 
 impl Scripts {

@@ -5,7 +5,7 @@
 use super::concepts::concept;
 use super::excerpt::{Excerpt, Reading};
 use super::structure::Shape;
-use super::words::{Class, Word, Words, hash_bytes, mix};
+use super::words::{Class, Word, Words, hash_bytes, hash_number, mix};
 
 /// Features that share a scale: each group's sum is divided by the root of its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn emit(reading: &Reading, shapes: &[Shape], sink: &mut impl Sink) {
     let words = Words::of(&reading.asked.text);
     let head = head(&words.all);
     let tail = tail(&words.all, head.len());
-    let context = context(shapes, &words.all);
+    let context = context(shapes, &words);
     sink.begin(Group::Head);
     window(&reading.asked.text, head, Group::Head, context, sink);
     for (place, word) in head.iter().take(PLACED_WORDS).enumerate() {
@@ -144,7 +144,7 @@ pub fn emit(reading: &Reading, shapes: &[Shape], sink: &mut impl Sink) {
     let earlier = Words::of(prefix(&reading.earlier.text, EARLIER_WORDS * 8));
     bag(earlier.all.iter().take(EARLIER_WORDS), 0xa4, true, sink);
     sink.begin(Group::Shapes);
-    emit_shapes(reading, shapes, &words.all, sink);
+    emit_shapes(reading, shapes, &words, sink);
 }
 
 fn prefix(text: &str, at_most: usize) -> &str {
@@ -196,9 +196,9 @@ fn instructions<'w>(text: &str, words: &'w [Word]) -> &'w [Word] {
 }
 
 /// What a word is asked about: a number for the kind of text around it.
-fn context(shapes: &[Shape], words: &[Word]) -> u64 {
+fn context(shapes: &[Shape], words: &Words) -> u64 {
     let has = |shape: Shape| shapes.contains(&shape);
-    let material = words.iter().filter(|word| word.material).count() > 12;
+    let material = words.material > 12;
     if has(Shape::CodeFence) || has(Shape::CodeLines) || has(Shape::StackTrace) {
         1
     } else if has(Shape::Table) {
@@ -207,7 +207,7 @@ fn context(shapes: &[Shape], words: &[Word]) -> u64 {
         3
     } else if has(Shape::Passage) {
         4
-    } else if words.len() <= 12 {
+    } else if words.all.len() <= 12 {
         5
     } else {
         0
@@ -305,10 +305,15 @@ fn bag<'w>(words: impl Iterator<Item = &'w Word>, seed: u64, pairs: bool, sink: 
 /// Runs of three to five bytes at the beginning, word edges included.
 fn letters(text: &str, sink: &mut impl Sink) {
     let bytes = &text.as_bytes()[..text.len().min(LETTER_BYTES)];
-    for length in 3..=5_usize {
-        for (at, piece) in (0_u16..).zip(bytes.windows(length)) {
+    // Room behind them, so that eight bytes can be read at each.
+    let mut padded = [0; LETTER_BYTES + 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    for length in 3..=5_u16 {
+        let count = (bytes.len() + 1).saturating_sub(usize::from(length));
+        for (at, eight) in (0_u16..).zip(padded.array_windows::<8>().take(count)) {
+            let hash = hash_number(u64::from_le_bytes(*eight), u32::from(length));
             sink.hit(Hit {
-                key: mix(hash_bytes(piece), 0x66),
+                key: mix(hash, 0x66),
                 kind: Kind::Letters,
                 start: at,
                 end: at + 5,
@@ -317,7 +322,7 @@ fn letters(text: &str, sink: &mut impl Sink) {
     }
 }
 
-fn emit_shapes(reading: &Reading, shapes: &[Shape], words: &[Word], sink: &mut impl Sink) {
+fn emit_shapes(reading: &Reading, shapes: &[Shape], words: &Words, sink: &mut impl Sink) {
     let mut shape = |key: u64, kind: Kind, which: usize| {
         sink.hit(Hit {
             key,
@@ -334,8 +339,8 @@ fn emit_shapes(reading: &Reading, shapes: &[Shape], words: &[Word], sink: &mut i
             shape(both, Kind::Shapes, *first as usize);
         }
     }
-    let material = words.iter().filter(|word| word.material).count();
-    let asked = words.len() - material;
+    let material = words.material;
+    let asked = words.all.len() - material;
     let question = shapes.contains(&Shape::EndsAsQuestion);
     let lengths = [
         (0, magnitude(asked)),

@@ -1,6 +1,9 @@
 //! Which language a prompt is in: by script, else by its commonest words.
 
+use std::sync::LazyLock;
+
 use super::excerpt::Excerpt;
+use super::scan;
 
 /// Words read from the beginning.
 const WORDS_READ: usize = 80;
@@ -41,15 +44,21 @@ pub fn language(excerpt: &Excerpt) -> &'static str {
 }
 
 fn by_words(text: &str) -> &'static str {
-    let mut scores = [0_u32; LATIN.len()];
-    let words = text
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|word| !word.is_empty());
-    for word in words.take(WORDS_READ) {
-        for (score, bit) in scores.iter_mut().zip(0..) {
-            *score += u32::from(stop_word(word) >> bit & 1);
+    // A byte for each of `LATIN`; no more words are read than a byte can count.
+    let mut scores = 0;
+    let mut count = 0;
+    let mut at = 0;
+    while at < text.len() && count < WORDS_READ {
+        let end = letters_end(text, at);
+        if end == at {
+            at += text[at..].chars().next().map_or(1, char::len_utf8);
+            continue;
         }
+        scores += languages_of(&text.as_bytes()[at..end]);
+        count += 1;
+        at = end;
     }
+    let scores = scores.to_le_bytes();
     let best = scores.iter().copied().max().unwrap_or(0);
     if best == 0 {
         return "und";
@@ -61,62 +70,103 @@ fn by_words(text: &str) -> &'static str {
         .map_or("und", |at| LATIN[at])
 }
 
-/// A bit for each of [`LATIN`] in which this (folded) word is among the commonest.
-fn stop_word(word: &str) -> u8 {
-    const EN: u8 = 1;
-    const ES: u8 = 1 << 1;
-    const FR: u8 = 1 << 2;
-    const DE: u8 = 1 << 3;
-    const PT: u8 = 1 << 4;
-    const IT: u8 = 1 << 5;
-    const NL: u8 = 1 << 6;
-    match word {
-        "the" | "of" | "and" | "to" | "is" | "are" | "you" | "what" | "how" | "with" | "this"
-        | "that" | "write" | "it" | "i" | "my" | "your" | "for" | "if" | "by" | "from"
-        | "which" | "given" | "hello" | "please" | "give" | "do" | "who" | "can" => EN,
-        "el" | "los" | "las" | "una" | "y" | "del" | "por" | "es" | "con" | "como" | "cual"
-        | "hola" | "texto" | "quien" | "donde" | "cuando" | "sobre" | "escribe" | "dime" | "al"
-        | "mi" | "siguiente" => {
-            if word == "por" || word == "como" || word == "texto" || word == "sobre" {
-                ES | PT
-            } else {
-                ES
-            }
+/// Where the letters that begin at `at` end.
+fn letters_end(text: &str, mut at: usize) -> usize {
+    loop {
+        at += scan::letters(&text.as_bytes()[at..]);
+        if text.as_bytes().get(at).is_none_or(u8::is_ascii) {
+            return at;
         }
-        "le" | "les" | "des" | "et" | "est" | "une" | "dans" | "pour" | "que" | "qui" | "au"
-        | "ce" | "sur" | "bonjour" | "moi" | "quel" | "quelle" | "du" => {
-            if word == "que" {
-                FR | ES | PT
-            } else {
-                FR
-            }
+        match text[at..].chars().next() {
+            Some(c) if c.is_alphabetic() => at += c.len_utf8(),
+            _ => return at,
         }
-        "der" | "die" | "das" | "und" | "ist" | "ein" | "eine" | "den" | "nicht" | "mit"
-        | "fur" | "auf" | "wie" | "ich" | "du " | "zu" | "von" | "hallo" | "bitte" | "im" => DE,
-        "os" | "um" | "uma" | "do " | "da" | "em" | "para" | "nao" | "voce" | "ola" | "com"
-        | "sao" | "qual" | "dos" => {
-            if word == "para" {
-                PT | ES
-            } else {
-                PT
-            }
-        }
-        "il" | "gli" | "che" | "di" | "per" | "e" | "sono" | "come" | "ciao" | "della"
-        | "questo" | "nel" | "scrivi" => {
-            if word == "e" {
-                IT | PT
-            } else {
-                IT
-            }
-        }
-        "het" | "een" | "van" | "niet" | "voor" | "met" | "zijn" | "ik" | "hoe" | "deze" => NL,
-        "de" => ES | FR | PT | NL,
-        "la" | "un" => ES | FR | IT,
-        "en" => ES | FR | NL,
-        "a" => EN | ES | PT | IT,
-        "in" => EN | DE | IT | NL,
-        _ => 0,
     }
+}
+
+const EN: u64 = 1;
+const ES: u64 = 1 << 8;
+const FR: u64 = 1 << 16;
+const DE: u64 = 1 << 24;
+const PT: u64 = 1 << 32;
+const IT: u64 = 1 << 40;
+const NL: u64 = 1 << 48;
+
+/// The commonest words, folded, of at most eight bytes, and whose they are.
+const STOP_WORDS: &[(u64, &str)] = &[
+    (
+        EN,
+        "the of and to is are you what how with this that write it i my your for if by from \
+         which given hello please give do who can",
+    ),
+    (
+        ES,
+        "el los las una y del es con cual hola quien donde cuando escribe dime al mi",
+    ),
+    (ES | PT, "por como texto sobre"),
+    (
+        FR,
+        "le les des et est une dans pour qui au ce sur bonjour moi quel quelle du",
+    ),
+    (FR | ES | PT, "que"),
+    (
+        DE,
+        "der die das und ist ein eine den nicht mit fur auf wie ich zu von hallo bitte im",
+    ),
+    (PT, "os um uma da em nao voce ola com sao qual dos"),
+    (PT | ES, "para"),
+    (
+        IT,
+        "il gli che di per sono come ciao della questo nel scrivi",
+    ),
+    (IT | PT, "e"),
+    (NL, "het een van niet voor met zijn ik hoe deze"),
+    (ES | FR | PT | NL, "de"),
+    (ES | FR | IT, "la un"),
+    (ES | FR | NL, "en"),
+    (EN | ES | PT | IT, "a"),
+    (EN | DE | IT | NL, "in"),
+];
+
+/// Places in the table of stop words; three times as many as there are words.
+const PLACES: usize = 512;
+
+/// A byte for each of [`LATIN`]: 1 where this (folded) word is among the commonest.
+fn languages_of(word: &[u8]) -> u64 {
+    static TABLE: LazyLock<Box<[(u64, u64); PLACES]>> = LazyLock::new(|| {
+        let mut table = Box::new([(0, 0); PLACES]);
+        for (languages, words) in STOP_WORDS {
+            for word in words.split(' ') {
+                let key = scan::number(word.as_bytes());
+                let mut place = place_of(key);
+                while table[place].0 != 0 {
+                    place = (place + 1) % PLACES;
+                }
+                table[place] = (key, *languages);
+            }
+        }
+        table
+    });
+    if word.len() > 8 {
+        return if word == b"siguiente" { ES } else { 0 };
+    }
+    let key = scan::number(word);
+    let mut place = place_of(key);
+    loop {
+        let (known, languages) = TABLE[place];
+        if known == key {
+            return languages;
+        }
+        if known == 0 {
+            return 0;
+        }
+        place = (place + 1) % PLACES;
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "nine bits are left")]
+const fn place_of(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub mod excerpt;
 pub mod features;
 pub mod language;
 pub mod level;
+mod marks;
 pub mod model;
+mod scan;
 mod signals;
 pub mod structure;
 pub mod task;
@@ -21,6 +23,8 @@ mod tokens;
 pub mod training;
 pub mod words;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

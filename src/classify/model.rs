@@ -322,14 +322,20 @@ impl Model {
         out
     }
 
-    #[inline]
+    #[cfg(test)]
     fn row(&self, key: u64) -> Option<u32> {
+        let slots = &self.inner.slots;
+        self.row_from(key, slots[first_slot(key, slots.len() - 1)])
+    }
+
+    /// The row of a feature whose first slot holds this.
+    #[inline]
+    fn row_from(&self, key: u64, mut slot: u32) -> Option<u32> {
         let slots = &self.inner.slots;
         let mask = slots.len() - 1;
         let check = check_of(key);
         let mut at = first_slot(key, mask);
         loop {
-            let slot = slots[at];
             if slot == 0 {
                 return None;
             }
@@ -337,6 +343,7 @@ impl Model {
                 return Some((slot & ROW_MASK) - 1);
             }
             at = (at + 1) & mask;
+            slot = slots[at];
         }
     }
 }
@@ -471,16 +478,23 @@ pub struct Found {
 }
 
 /// Adds up the weights of a conversation.
+///
+/// Features wait until some are together: their places in the table, which no cache holds as a whole,
+/// are then looked up side by side instead of one after the other.
 pub struct Scorer<'m> {
     model: &'m Model,
     group: Group,
     count: u32,
+    waiting: [Hit; BATCH],
+    waits: usize,
     sums: [i32; COLUMNS],
     totals: [f32; COLUMNS],
     group_values: [f32; Group::COUNT],
     found: SmallVec<[Found; 128]>,
 }
 
+/// Features looked up together. Their sums fit in 16 bits.
+const BATCH: usize = 64;
 /// Features kept for the explanation; the sums hold all.
 const MAX_FOUND: usize = 512;
 
@@ -488,10 +502,18 @@ impl<'m> Scorer<'m> {
     /// Nothing added yet.
     #[must_use]
     pub fn new(model: &'m Model) -> Self {
+        const NOTHING: Hit = Hit {
+            key: 0,
+            kind: Kind::Word,
+            start: 0,
+            end: 0,
+        };
         Self {
             model,
             group: Group::Shapes,
             count: 0,
+            waiting: [NOTHING; BATCH],
+            waits: 0,
             sums: [0; COLUMNS],
             totals: [0.0; COLUMNS],
             group_values: [0.0; Group::COUNT],
@@ -499,7 +521,39 @@ impl<'m> Scorer<'m> {
         }
     }
 
+    fn add_waiting(&mut self) {
+        let Inner { slots, rows, .. } = &*self.model.inner;
+        let waiting = &self.waiting[..self.waits];
+        let mask = slots.len() - 1;
+        let mut firsts = [0; BATCH];
+        for (first, hit) in firsts.iter_mut().zip(waiting) {
+            *first = slots[first_slot(hit.key, mask)];
+        }
+        let mut sums = [0_i16; COLUMNS];
+        for (hit, first) in waiting.iter().zip(firsts) {
+            let Some(row) = self.model.row_from(hit.key, first) else {
+                continue;
+            };
+            for (sum, weight) in sums.iter_mut().zip(&rows[row as usize]) {
+                *sum += i16::from(*weight);
+            }
+            if hit.kind != Kind::Letters && self.found.len() < MAX_FOUND {
+                self.found.push(Found {
+                    row,
+                    hit: *hit,
+                    group: self.group,
+                });
+            }
+        }
+        for (sum, more) in self.sums.iter_mut().zip(sums) {
+            *sum += i32::from(more);
+        }
+        self.count += u32::try_from(self.waits).unwrap_or(0);
+        self.waits = 0;
+    }
+
     fn end_group(&mut self) {
+        self.add_waiting();
         let value = group_value(self.group, self.count);
         self.group_values[self.group as usize] = value;
         #[allow(clippy::cast_precision_loss, reason = "sums are far below 2^24")]
@@ -543,21 +597,11 @@ impl Sink for Scorer<'_> {
 
     #[inline]
     fn hit(&mut self, hit: Hit) {
-        self.count += 1;
-        let Some(row) = self.model.row(hit.key) else {
-            return;
-        };
-        let weights = &self.model.inner.rows[row as usize];
-        for (sum, weight) in self.sums.iter_mut().zip(weights) {
-            *sum += i32::from(*weight);
+        if self.waits == BATCH {
+            self.add_waiting();
         }
-        if hit.kind != Kind::Letters && self.found.len() < MAX_FOUND {
-            self.found.push(Found {
-                row,
-                hit,
-                group: self.group,
-            });
-        }
+        self.waiting[self.waits] = hit;
+        self.waits += 1;
     }
 }
 
@@ -586,14 +630,20 @@ impl Scored<'_> {
     pub fn strongest<const N: usize>(&self, column: usize) -> SmallVec<[(Found, f32); N]> {
         let scale = self.model.inner.numbers.scales[column];
         let mut best: SmallVec<[(Found, f32); N]> = SmallVec::new();
+        let mut least = 0.0;
         for found in &self.found {
             let weight = f32::from(self.model.inner.rows[found.row as usize][column])
                 * scale
                 * self.group_values[found.group as usize];
+            // Not 0, and more than the last of those that are kept when no more are.
+            if weight.abs() <= least {
+                continue;
+            }
             let at = best.partition_point(|(_, other)| other.abs() >= weight.abs());
-            if weight != 0.0 && at < N {
-                best.truncate(N - 1);
-                best.insert(at, (*found, weight));
+            best.truncate(N - 1);
+            best.insert(at, (*found, weight));
+            if best.len() == N {
+                least = best[N - 1].1.abs();
             }
         }
         best

@@ -15,6 +15,8 @@ const SHOWN: usize = 4;
 const CONSIDERED: usize = 12;
 /// Longer texts are not shown.
 const TEXT_BYTES: usize = 40;
+/// A name with such a text.
+const NAME_BYTES: usize = 64;
 
 /// What moved a column most, each text once.
 #[must_use]
@@ -38,6 +40,12 @@ pub fn shown(named: impl Iterator<Item = (String, f32)>) -> SmallVec<[Signal; 4]
 
 /// A feature in words: what was seen, and where.
 pub fn name(hit: &Hit, group: Group, reading: &Reading) -> String {
+    let mut out = String::with_capacity(NAME_BYTES);
+    write_name(hit, group, reading, &mut out);
+    out
+}
+
+fn write_name(hit: &Hit, group: Group, reading: &Reading, out: &mut String) {
     let shape = || {
         Shape::NAMES
             .get(usize::from(hit.start))
@@ -45,9 +53,12 @@ pub fn name(hit: &Hit, group: Group, reading: &Reading) -> String {
             .unwrap_or("shape")
     };
     match hit.kind {
-        Kind::Shape => return shape().to_owned(),
-        Kind::Shapes => return format!("{} and another shape", shape()),
-        Kind::Length => return length_name(hit.start).to_owned(),
+        Kind::Shape => return out.push_str(shape()),
+        Kind::Shapes => {
+            out.push_str(shape());
+            return out.push_str(" and another shape");
+        }
+        Kind::Length => return out.push_str(length_name(hit.start)),
         _ => {}
     }
     let (excerpt, place) = match group {
@@ -60,14 +71,22 @@ pub fn name(hit: &Hit, group: Group, reading: &Reading) -> String {
     let (start, end) = (usize::from(hit.start), usize::from(hit.end));
     let text = excerpt.text.get(start..end).unwrap_or("");
     let text = &text[..text.floor_char_boundary(text.len().min(TEXT_BYTES))];
-    let text = text.replace(char::is_control, " ");
     let kind = match hit.kind {
         Kind::Pair => "2-gram",
         Kind::Triple => "3-gram",
         Kind::Place => "first word",
         _ => "word",
     };
-    format!("{place}{kind} `{text}`")
+    for piece in [place, kind, " `"] {
+        out.push_str(piece);
+    }
+    for (at, line) in text.split(char::is_control).enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        out.push_str(line);
+    }
+    out.push('`');
 }
 
 const fn length_name(which: u16) -> &'static str {

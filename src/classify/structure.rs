@@ -1,10 +1,14 @@
 //! Finds the structural features of a conversation. What they mean is learned.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memchr_iter;
+use memchr::memmem::{self, Finder};
 
 use crate::types::Call;
 
 use super::excerpt::{Excerpt, Reading};
+use super::marks::Marks;
 
 macro_rules! shapes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -90,9 +94,15 @@ const LONG_CONVERSATION_TURNS: usize = 6;
 #[must_use]
 pub fn shapes(call: &Call, reading: &Reading) -> smallvec::SmallVec<[Shape; 16]> {
     let asked = &reading.asked;
-    let lines = Lines::of(&asked.text);
-    let question = Question::of(&asked.text);
-    let code_fence = asked.text.contains("```");
+    let marks = asked.marks;
+    let lines = Lines::of(&asked.text, marks);
+    let question = Question::of(&asked.text, marks);
+    let ticks = if marks.has(b'`') {
+        memchr_iter(b'`', asked.text.as_bytes()).count()
+    } else {
+        0
+    };
+    let code_fence = ticks >= 3 && asked.text.contains("```");
     let code_lines = !code_fence && lines.code >= 3 && lines.code * 3 >= lines.all;
     let code = code_fence || code_lines;
     let passage = asked.whole_bytes >= PASSAGE_BYTES && !code && lines.table < 3;
@@ -102,15 +112,12 @@ pub fn shapes(call: &Call, reading: &Reading) -> smallvec::SmallVec<[Shape; 16]>
     let found = [
         (Shape::CodeFence, code_fence),
         (Shape::CodeLines, code_lines),
-        (
-            Shape::InlineCode,
-            !code_fence && asked.text.bytes().filter(|&byte| byte == b'`').count() >= 2,
-        ),
-        (Shape::StackTrace, has_stack_trace(&asked.text)),
+        (Shape::InlineCode, !code_fence && ticks >= 2),
+        (Shape::StackTrace, has_stack_trace(&asked.text, marks)),
         (Shape::Table, lines.table >= 3),
-        (Shape::Json, has_json(&asked.text)),
+        (Shape::Json, has_json(&asked.text, marks)),
         (Shape::MathSymbols, !code && has_math(asked, &lines)),
-        (Shape::Options, has_options(&asked.text)),
+        (Shape::Options, has_options(&asked.text, marks)),
         (Shape::StartsAsQuestion, question.starts),
         (Shape::EndsAsQuestion, question.ends),
         (Shape::Passage, passage),
@@ -133,7 +140,7 @@ pub fn shapes(call: &Call, reading: &Reading) -> smallvec::SmallVec<[Shape; 16]>
                 && count_numbers(&asked.text) >= 2
                 && digits * 40 >= letters,
         ),
-        (Shape::DataFile, has_data_file(&asked.text)),
+        (Shape::DataFile, has_data_file(&asked.text, marks)),
         (Shape::Image, reading.counts.images > 0),
         (Shape::ToolResult, reading.counts.tool_turns > 0),
         (Shape::ToolError, tool_errors > 0),
@@ -165,8 +172,9 @@ struct Lines {
 }
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, marks: Marks) -> Self {
         let mut lines = Self::default();
+        let separated = marks.any(b"|\t,");
         let mut previous_separators = (0, 0);
         for line in text.lines() {
             let indented = line.starts_with("  ") || line.starts_with('\t');
@@ -175,9 +183,9 @@ impl Lines {
                 continue;
             }
             lines.all += 1;
-            lines.code += usize::from(is_code_line(line, indented));
+            lines.code += usize::from(is_code_line(line, indented, marks));
             lines.items += usize::from(is_item(line));
-            let separators = separators(line);
+            let separators = if separated { separators(line) } else { (0, 0) };
             let row = separators.0 >= 2 || (separators.1 >= 2 && previous_separators == separators);
             lines.table += usize::from(row && !line.ends_with([';', '{', '.']));
             previous_separators = separators;
@@ -188,15 +196,11 @@ impl Lines {
 
 /// Pipes (and tabs) and commas of a line.
 fn separators(line: &str) -> (usize, usize) {
-    line.bytes()
-        .fold((0, 0), |(pipes, commas), byte| match byte {
-            b'|' | b'\t' => (pipes + 1, commas),
-            b',' => (pipes, commas + 1),
-            _ => (pipes, commas),
-        })
+    let of = |wanted: u8| line.bytes().filter(|&byte| byte == wanted).count();
+    (of(b'|') + of(b'\t'), of(b','))
 }
 
-fn is_code_line(line: &str, indented: bool) -> bool {
+fn is_code_line(line: &str, indented: bool, marks: Marks) -> bool {
     const STARTS: &[&str] = &[
         "def ",
         "class ",
@@ -235,15 +239,24 @@ fn is_code_line(line: &str, indented: bool) -> bool {
         "elif ",
         "while ",
     ];
-    const ENDS: &[char] = &[';', '{', '}', ':', ')', ']'];
-    let start = STARTS.iter().any(|start| line.starts_with(start));
-    let end = line.ends_with(ENDS);
-    let assigns =
-        line.contains(" = ") || line.contains("==") || line.contains("+=") || line.contains("=>");
-    let calls = line.contains('(') && line.contains(')');
-    (start && (end || indented || calls))
-        || line.ends_with([';', '{', '}'])
-        || (assigns && (end || indented))
+    let last = line.as_bytes().last().copied().unwrap_or_default();
+    let end = b";{}:)]".contains(&last);
+    if b";{}".contains(&last) {
+        return true;
+    }
+    let assigns = || {
+        marks.has(b'=')
+            && (line.contains(" = ")
+                || line.contains("==")
+                || line.contains("+=")
+                || line.contains("=>"))
+    };
+    let calls = || marks.has(b'(') && marks.has(b')') && line.contains('(') && line.contains(')');
+    let start = || STARTS.iter().any(|start| line.starts_with(start));
+    if end || indented {
+        return start() || assigns();
+    }
+    calls() && start()
 }
 
 fn is_item(line: &str) -> bool {
@@ -262,7 +275,7 @@ struct Question {
 }
 
 impl Question {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, marks: Marks) -> Self {
         const WORDS: &[&str] = &[
             "what",
             "who",
@@ -335,7 +348,7 @@ impl Question {
         Self {
             starts: marked || WORDS.iter().any(|word| begin.starts_with(word)),
             ends,
-            anywhere: ends || text.contains(['?', '？', '¿']),
+            anywhere: ends || marks.has(b'?') || (marks.wide() && has_any(text, &["？", "¿"])),
         }
     }
 }
@@ -346,62 +359,99 @@ fn has_any(text: &str, needles: &[&str]) -> bool {
         .any(|needle| memmem::find(text.as_bytes(), needle.as_bytes()).is_some())
 }
 
-fn has_stack_trace(text: &str) -> bool {
-    has_any(
-        text,
-        &[
-            "traceback (most recent",
+/// What is looked for in every text, prepared once.
+fn finders(needles: &[&'static str]) -> Box<[Finder<'static>]> {
+    needles.iter().map(|needle| Finder::new(*needle)).collect()
+}
+
+fn has_stack_trace(text: &str, marks: Marks) -> bool {
+    /// Of letters only: no mark tells whether to look for them.
+    static WORDS: LazyLock<Box<[Finder<'static>]>> = LazyLock::new(|| {
+        finders(&[
             "exception in thread",
             "panicked at",
             "segmentation fault",
-            "\n    at ",
-            "\n\tat ",
-            "typeerror:",
-            "valueerror:",
             "syntaxerror",
             "nullpointerexception",
             "undefined reference",
-            "error: expected",
-            "error[e0",
-        ],
-    )
+        ])
+    });
+    let bytes = text.as_bytes();
+    let at_a_line_begins = |at: usize| {
+        let line = &bytes[at + 1..];
+        line.starts_with(b"    at ") || line.starts_with(b"\tat ")
+    };
+    let error_ends_at = |at: usize| {
+        bytes[..at].strip_suffix(b"error").is_some_and(|kind| {
+            kind.ends_with(b"type")
+                || kind.ends_with(b"value")
+                || bytes[at + 1..].starts_with(b" expected")
+        })
+    };
+    WORDS.iter().any(|finder| finder.find(bytes).is_some())
+        || (marks.has(b'\n') && memchr_iter(b'\n', bytes).any(at_a_line_begins))
+        || (marks.has(b':') && memchr_iter(b':', bytes).any(error_ends_at))
+        || (marks.has(b'(') && has_any(text, &["traceback (most recent"]))
+        || (marks.has(b'[') && has_any(text, &["error[e0"]))
 }
 
-fn has_json(text: &str) -> bool {
-    text.contains("{\"") || text.contains("\": ") || text.contains("[{")
+fn has_json(text: &str, marks: Marks) -> bool {
+    let bytes = text.as_bytes();
+    let follows = |mark: u8, next: &[u8]| {
+        marks.has(mark) && memchr_iter(mark, bytes).any(|at| bytes[at + 1..].starts_with(next))
+    };
+    follows(b'{', b"\"") || follows(b'"', b": ") || follows(b'[', b"{")
 }
 
 fn has_math(asked: &Excerpt, lines: &Lines) -> bool {
-    if has_any(
-        &asked.text,
-        &[
-            "\\frac", "\\sqrt", "\\[", "\\(", "\\cdot", "\\begin{", "^2", "^{", "x^", "√", "∫",
-            "∑", "≤", "≥", "²", "×", "÷",
-        ],
-    ) {
+    let marks = asked.marks;
+    let tex = ["\\frac", "\\sqrt", "\\[", "\\(", "\\cdot", "\\begin{"];
+    let signs = ["√", "∫", "∑", "≤", "≥", "²", "×", "÷"];
+    if (marks.has(b'\\') && has_any(&asked.text, &tex))
+        || (marks.has(b'^') && has_any(&asked.text, &["^2", "^{", "x^"]))
+        || (marks.wide() && has_any(&asked.text, &signs))
+    {
         return true;
     }
     // TeX between dollars; elsewhere they are prices and variables.
-    let dollars = asked.text.bytes().filter(|&byte| byte == b'$').count();
-    let formula = has_any(&asked.text, &["\\", "=", "^", "+"]) && !asked.text.contains(';');
-    if dollars >= 2 && dollars.is_multiple_of(2) && formula {
-        return true;
+    let formula = marks.has(b'$') && marks.any(b"\\=^+") && !marks.has(b';');
+    if formula {
+        let dollars = memchr_iter(b'$', asked.text.as_bytes()).count();
+        if dollars >= 2 && dollars.is_multiple_of(2) {
+            return true;
+        }
     }
     let symbols = asked.scripts.symbols + asked.scripts.digits;
     lines.all <= 4 && symbols >= 6 && symbols * 3 >= asked.scripts.latin
 }
 
-fn has_options(text: &str) -> bool {
-    let pairs = [
-        ("\na)", "\nb)"),
-        ("(a)", "(b)"),
-        ("\na.", "\nb."),
-        ("\na:", "\nb:"),
-        ("a)", " b)"),
-    ];
-    pairs
-        .iter()
-        .any(|(first, second)| has_any(text, &[first]) && has_any(text, &[second]))
+fn has_options(text: &str, marks: Marks) -> bool {
+    let bytes = text.as_bytes();
+    // By letter: `\na)`, `\na.`, `\na:`; then `(a)`, `a)`, ` b)`.
+    let mut lines = [0_u8; 2];
+    if marks.has(b'\n') {
+        for at in memchr_iter(b'\n', bytes) {
+            let [letter @ (b'a' | b'b'), mark, ..] = bytes[at + 1..] else {
+                continue;
+            };
+            let bit = [b')', b'.', b':'].iter().position(|&known| known == mark);
+            lines[usize::from(letter - b'a')] |= bit.map_or(0, |bit| 1 << bit);
+        }
+    }
+    let mut bracketed = [false; 2];
+    let (mut first, mut second) = (false, false);
+    if marks.has(b')') {
+        for at in memchr_iter(b')', bytes) {
+            let Some(&letter @ (b'a' | b'b')) = bytes[..at].last() else {
+                continue;
+            };
+            let before = bytes[..at - 1].last();
+            bracketed[usize::from(letter - b'a')] |= before == Some(&b'(');
+            first |= letter == b'a';
+            second |= letter == b'b' && before == Some(&b' ');
+        }
+    }
+    lines[0] & lines[1] != 0 || bracketed == [true; 2] || (first && second)
 }
 
 fn count_numbers(text: &str) -> usize {
@@ -415,8 +465,15 @@ fn count_numbers(text: &str) -> usize {
     count
 }
 
-fn has_data_file(text: &str) -> bool {
-    has_any(text, &[".csv", ".xlsx", ".parquet", ".tsv"])
+fn has_data_file(text: &str, marks: Marks) -> bool {
+    const ENDINGS: [&[u8]; 4] = [b"csv", b"xlsx", b"parquet", b"tsv"];
+    let bytes = text.as_bytes();
+    marks.has(b'.')
+        && memchr_iter(b'.', bytes).any(|at| {
+            ENDINGS
+                .iter()
+                .any(|ending| bytes[at + 1..].starts_with(ending))
+        })
 }
 
 /// How many signs of failure tool results hold.
@@ -433,6 +490,9 @@ fn error_marks(text: &str) -> usize {
         "timed out",
         "panicked at",
     ];
+    if text.is_empty() {
+        return 0;
+    }
     MARKS
         .iter()
         .map(|mark| {

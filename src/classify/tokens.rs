@@ -4,6 +4,7 @@
 use crate::types::{Call, Endpoint};
 
 use super::excerpt::{Excerpt, Reading, Scripts};
+use super::scan;
 use super::task::Task;
 
 /// Expected and greatest counts of input tokens.
@@ -195,13 +196,11 @@ pub fn asked_length(text: &str) -> Option<u64> {
         ("idea", 3_500),
         ("token", 100),
     ];
-    let words = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
     let mut previous: Option<u64> = None;
     let mut longest = None;
-    for word in words {
-        let number = word.parse::<u64>().ok().or_else(|| small_number(word));
+    let mut at = 0;
+    while let Some(word) = next_word(text, &mut at) {
+        let number = small_number(word);
         if let (Some(count), None) = (previous, number) {
             let unit = UNITS.iter().find(|(unit, _)| word.starts_with(unit));
             if let Some((_, hundredths)) = unit {
@@ -214,24 +213,53 @@ pub fn asked_length(text: &str) -> Option<u64> {
     longest
 }
 
+/// The next run of letters and digits from `at` on; moves `at` behind it.
+fn next_word<'t>(text: &'t str, at: &mut usize) -> Option<&'t str> {
+    let bytes = text.as_bytes();
+    let mut from = *at;
+    loop {
+        let byte = *bytes.get(from)?;
+        if byte.is_ascii_alphanumeric() {
+            break;
+        }
+        if byte.is_ascii() {
+            from += 1;
+            continue;
+        }
+        let c = text[from..].chars().next()?;
+        if c.is_alphanumeric() {
+            break;
+        }
+        from += c.len_utf8();
+    }
+    let mut end = from;
+    loop {
+        end += scan::letters(&bytes[end..]);
+        match bytes.get(end) {
+            Some(b'0'..=b'9') => end += 1,
+            Some(0x80..) => match text[end..].chars().next() {
+                Some(c) if c.is_alphanumeric() => end += c.len_utf8(),
+                _ => break,
+            },
+            _ => break,
+        }
+    }
+    *at = end;
+    Some(&text[from..end])
+}
+
+/// A number in digits or one of the first few in words.
 fn small_number(word: &str) -> Option<u64> {
-    const NUMBERS: &[(&str, u64)] = &[
-        ("one", 1),
-        ("two", 2),
-        ("three", 3),
-        ("four", 4),
-        ("five", 5),
-        ("ten", 10),
-        ("una", 1),
-        ("dos", 2),
-        ("tres", 3),
-        ("cuatro", 4),
-        ("cinco", 5),
-        ("diez", 10),
-        ("single", 1),
-    ];
-    NUMBERS
-        .iter()
-        .find(|(name, _)| *name == word)
-        .map(|(_, number)| *number)
+    if word.as_bytes().first().is_some_and(u8::is_ascii_digit) {
+        return word.parse().ok();
+    }
+    Some(match word {
+        "one" | "una" | "single" => 1,
+        "two" | "dos" => 2,
+        "three" | "tres" => 3,
+        "four" | "cuatro" => 4,
+        "five" | "cinco" => 5,
+        "ten" | "diez" => 10,
+        _ => return None,
+    })
 }

@@ -1,6 +1,8 @@
 //! Cuts an excerpt into words and marks, and tells what is asked from the material it is asked about.
 //! Hashes are part of the weights' format: changing them needs a new training.
 
+use super::scan;
+
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -34,6 +36,8 @@ pub struct Word {
 pub struct Words {
     /// In order; at most [`MAX_WORDS`].
     pub all: Vec<Word>,
+    /// How many of them are material.
+    pub material: usize,
 }
 
 /// Words kept of one excerpt: its head and its tail.
@@ -44,6 +48,37 @@ const HEAD_WORDS: usize = 352;
 const QUOTED_WORDS: usize = 8;
 /// Paragraphs of a text shorter than this are all part of what is asked.
 const SEVERAL_PARAGRAPHS_BYTES: usize = 400;
+
+/// What begins with a byte.
+#[derive(Clone, Copy)]
+enum First {
+    Letter,
+    /// A character of several bytes, of any kind.
+    Wide,
+    Digit,
+    Break,
+    Space,
+    Mark,
+}
+
+static FIRST_BYTES: [First; 256] = {
+    let mut kinds = [First::Mark; 256];
+    let mut byte = 0_u8;
+    loop {
+        kinds[byte as usize] = match byte {
+            b'\n' => First::Break,
+            byte if byte.is_ascii_whitespace() => First::Space,
+            byte if byte.is_ascii_alphabetic() => First::Letter,
+            byte if byte.is_ascii_digit() => First::Digit,
+            0x80.. => First::Wide,
+            _ => First::Mark,
+        };
+        if byte == u8::MAX {
+            break kinds;
+        }
+        byte += 1;
+    }
+};
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -60,19 +95,21 @@ pub const fn mix(hash: u64, value: u64) -> u64 {
 #[inline]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = SEED ^ bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        hash = mix(hash, u64::from_le_bytes(word));
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for chunk in chunks {
+        hash = mix(hash, u64::from_le_bytes(*chunk));
     }
-    let rest = chunks.remainder();
     if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        hash = mix(hash, u64::from_le_bytes(word));
+        hash = mix(hash, scan::number(rest));
     }
     hash
+}
+
+/// The hash of the first bytes of `number`, at most eight.
+#[inline]
+pub(super) const fn hash_number(number: u64, length: u32) -> u64 {
+    let wanted = u64::MAX >> (64 - length * 8);
+    mix(SEED ^ length as u64, number & wanted)
 }
 
 impl Words {
@@ -82,6 +119,7 @@ impl Words {
         let text = &text[..text.floor_char_boundary(text.len().min(usize::from(u16::MAX)))];
         let mut words = Self {
             all: Vec::with_capacity((text.len() / 4 + 8).min(MAX_WORDS)),
+            material: 0,
         };
         let cut_at = words.cut(text, 0, HEAD_WORDS);
         if cut_at < text.len() {
@@ -103,18 +141,25 @@ impl Words {
         let mut at = from;
         while at < bytes.len() && self.all.len() < until {
             let byte = bytes[at];
-            let (end, class) = if byte.is_ascii_alphabetic() || byte >= 0x80 {
-                letters(text, at)
-            } else if byte.is_ascii_digit() {
-                (run(bytes, at, |b| b.is_ascii_digit()), Class::Number)
-            } else if byte == b'\n' {
-                let end = run(bytes, at, |b| b.is_ascii_whitespace());
-                (end, Class::Break)
-            } else if byte.is_ascii_whitespace() {
-                at += 1;
-                continue;
-            } else {
-                (run(bytes, at, |b| b == byte), Class::Mark)
+            let (end, class) = match FIRST_BYTES[usize::from(byte)] {
+                First::Space => {
+                    at += 1;
+                    continue;
+                }
+                First::Letter => {
+                    let end = at + scan::letters(&bytes[at..]);
+                    match bytes.get(end) {
+                        Some(b'\'' | 0x80..) => letters(text, at, end),
+                        _ => (end, Class::Letters),
+                    }
+                }
+                First::Wide => letters(text, at, at),
+                First::Digit => (run(bytes, at, |b| b.is_ascii_digit()), Class::Number),
+                First::Break => {
+                    let end = run(bytes, at, |b| b.is_ascii_whitespace());
+                    (end, Class::Break)
+                }
+                First::Mark => (run(bytes, at, |b| b == byte), Class::Mark),
             };
             self.push(&bytes[at..end], at, end, class);
             at = end;
@@ -122,6 +167,7 @@ impl Words {
         at
     }
 
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "texts are cut at u16::MAX")]
     fn push(&mut self, piece: &[u8], start: usize, end: usize, class: Class) {
         let hash = match class {
@@ -147,6 +193,9 @@ impl Words {
         let mut opened: Option<(usize, u8)> = None;
         for at in 0..self.all.len() {
             let word = self.all[at];
+            if word.class != Class::Mark {
+                continue;
+            }
             let Some(mark) = quotation(&bytes[usize::from(word.start)..usize::from(word.end)])
             else {
                 continue;
@@ -171,9 +220,8 @@ impl Words {
     /// Marks what stands between the first and the last paragraph.
     fn mark_paragraphs(&mut self) {
         let is_break = |word: &Word| word.class == Class::Break;
-        let first = self.all.iter().position(is_break);
-        let last = self.all.iter().rposition(is_break);
-        if let (Some(first), Some(last)) = (first, last)
+        if let Some(first) = self.all.iter().position(is_break)
+            && let Some(last) = self.all.iter().rposition(is_break)
             && first < last
         {
             self.mark(first, last);
@@ -182,6 +230,7 @@ impl Words {
 
     fn mark(&mut self, from: usize, to: usize) {
         for word in &mut self.all[from..to] {
+            self.material += usize::from(!word.material);
             word.material = true;
         }
     }
@@ -205,10 +254,10 @@ fn run(bytes: &[u8], from: usize, is: impl Fn(u8) -> bool) -> usize {
         .map_or(bytes.len(), |length| from + length)
 }
 
-/// The end of a word of letters. Scripts without spaces are cut into characters.
-fn letters(text: &str, from: usize) -> (usize, Class) {
+/// The end of a word of letters that begins at `from` and goes on at least to `at`. Scripts without
+/// spaces are cut into characters.
+fn letters(text: &str, from: usize, mut at: usize) -> (usize, Class) {
     let bytes = text.as_bytes();
-    let mut at = from;
     while at < bytes.len() {
         let byte = bytes[at];
         if byte.is_ascii_alphabetic() {

@@ -8,6 +8,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::price::BillBound;
 use super::usage::Tokens;
@@ -142,14 +143,19 @@ impl fmt::Display for PicoUsd {
         let magnitude = self.0.unsigned_abs();
         let unit = PICO_PER_USD.unsigned_abs();
         let (whole, fraction) = (magnitude / unit, magnitude % unit);
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let text = if fraction == 0 {
-            format!("{sign}{whole}")
-        } else {
-            let digits = format!("{fraction:012}");
-            format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
-        };
-        f.pad(&text)
+        let mut text: SmallVec<[u8; 48]> = SmallVec::new();
+        if self.0 < 0 {
+            text.push(b'-');
+        }
+        text.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+        if fraction > 0 {
+            text.push(b'.');
+            // Behind a one, so that the zeros in front of the first digit are written too.
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(unit + fraction)[1..].trim_end_matches('0');
+            text.extend_from_slice(digits.as_bytes());
+        }
+        f.pad(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod json_in;
 pub mod json_out;
 pub mod json_text;
 mod json_walk;
+pub mod json_write;
 mod splice;
 pub mod translate;
 

@@ -5,6 +5,7 @@
 use std::io::Write;
 
 use crate::types::RequestRecord;
+use crate::wire::json_write;
 
 /// `llllllll cccccccc `
 const HEADER_BYTES: usize = 18;
@@ -32,12 +33,14 @@ pub(in crate::stores) fn encode_open(record: &RequestRecord) -> Result<Vec<u8>, 
 pub(in crate::stores) fn encode(record: &RequestRecord) -> Result<Vec<u8>, serde_json::Error> {
     let mut line = Vec::with_capacity(USUAL_BYTES);
     line.extend_from_slice(&[b' '; HEADER_BYTES]);
-    serde_json::to_writer(&mut line, record)?;
+    json_write::append(&mut line, record)?;
     let body = &mut line[HEADER_BYTES..];
     // The decision is JSON text as somebody wrote it, perhaps over several lines. Outside strings
     // (which cannot hold a bare line end) a space means the same.
-    for byte in body.iter_mut().filter(|byte| **byte == b'\n') {
-        *byte = b' ';
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\n', &body[from..]) {
+        body[from + at] = b' ';
+        from += at + 1;
     }
     let checksum = crc32fast::hash(body);
     let length = u32::try_from(body.len())

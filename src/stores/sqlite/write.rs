@@ -9,6 +9,7 @@ use super::kinds::Kinds;
 use super::read;
 use crate::stores::usage::{Feedback, FeedbackOutcome};
 use crate::types::{AttemptRecord, KeyId, ModelId, PicoUsd, ProviderId, RequestRecord};
+use crate::wire::json_write;
 
 /// Into how many pico-USD a cost is split: `hi * PART + lo`, neither of which can overflow a sum.
 pub(super) const PART: i64 = 1_000_000;
@@ -27,8 +28,11 @@ pub(super) fn count(count: u64) -> i64 {
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> rusqlite::Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    let mut text = Vec::new();
+    let written = json_write::append(&mut text, value).map_err(Box::from);
+    written
+        .and_then(|()| String::from_utf8(text).map_err(Box::from))
+        .map_err(rusqlite::Error::ToSqlConversionFailure)
 }
 
 /// What stores records in one schema. What is there already stays as it is.
