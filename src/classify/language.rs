@@ -49,12 +49,17 @@ fn by_words(text: &str) -> &'static str {
     let mut count = 0;
     let mut at = 0;
     while at < text.len() && count < WORDS_READ {
+        let bytes = text.as_bytes();
+        if bytes[at].is_ascii() && !bytes[at].is_ascii_alphabetic() {
+            at += 1;
+            continue;
+        }
         let end = letters_end(text, at);
         if end == at {
             at += text[at..].chars().next().map_or(1, char::len_utf8);
             continue;
         }
-        scores += languages_of(&text.as_bytes()[at..end]);
+        scores += languages_of(&bytes[at..end]);
         count += 1;
         at = end;
     }

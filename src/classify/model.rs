@@ -534,8 +534,9 @@ impl<'m> Scorer<'m> {
             let Some(row) = self.model.row_from(hit.key, first) else {
                 continue;
             };
-            for (sum, weight) in sums.iter_mut().zip(&rows[row as usize]) {
-                *sum += i16::from(*weight);
+            let weights = rows[row as usize].map(i16::from);
+            for (sum, weight) in sums.iter_mut().zip(weights) {
+                *sum += weight;
             }
             if hit.kind != Kind::Letters && self.found.len() < MAX_FOUND {
                 self.found.push(Found {

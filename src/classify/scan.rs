@@ -29,6 +29,17 @@ pub(super) fn letters(bytes: &[u8]) -> usize {
     chunks.len() * 8 + letters.count()
 }
 
+/// The eight bytes that a word of at most seven ASCII letters begins, and how many letters it has. Nothing
+/// for a longer word, near the end, and where an apostrophe or a wider letter may go on with the word.
+#[inline]
+pub(super) fn short_word(bytes: &[u8]) -> Option<(u64, u32)> {
+    let eight = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+    let others = !letter_lanes(eight) & lanes(0x80);
+    let length = others.trailing_zeros() / 8;
+    let behind = *bytes.get(length as usize)?;
+    (others != 0 && behind != b'\'' && behind < 0x80).then_some((eight, length))
+}
+
 /// Up to eight bytes as a little-endian number.
 #[inline]
 pub(super) fn number(bytes: &[u8]) -> u64 {

@@ -196,7 +196,7 @@ impl Lines {
 
 /// Pipes (and tabs) and commas of a line.
 fn separators(line: &str) -> (usize, usize) {
-    let of = |wanted: u8| line.bytes().filter(|&byte| byte == wanted).count();
+    let of = |wanted: u8| memchr_iter(wanted, line.as_bytes()).count();
     (of(b'|') + of(b'\t'), of(b','))
 }
 

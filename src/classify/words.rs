@@ -147,6 +147,12 @@ impl Words {
                     continue;
                 }
                 First::Letter => {
+                    if let Some((eight, length)) = scan::short_word(&bytes[at..]) {
+                        let end = at + length as usize;
+                        self.add(hash_number(eight, length), at, end, Class::Letters);
+                        at = end;
+                        continue;
+                    }
                     let end = at + scan::letters(&bytes[at..]);
                     match bytes.get(end) {
                         Some(b'\'' | 0x80..) => letters(text, at, end),
@@ -167,8 +173,6 @@ impl Words {
         at
     }
 
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "texts are cut at u16::MAX")]
     fn push(&mut self, piece: &[u8], start: usize, end: usize, class: Class) {
         let hash = match class {
             // Which number it is says less than how long it is.
@@ -178,6 +182,12 @@ impl Words {
             Class::Letters if piece == "\u{fffd}".as_bytes() => return,
             Class::Letters => hash_bytes(piece),
         };
+        self.add(hash, start, end, class);
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "texts are cut at u16::MAX")]
+    fn add(&mut self, hash: u64, start: usize, end: usize, class: Class) {
         self.all.push(Word {
             hash,
             start: start as u16,
