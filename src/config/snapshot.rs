@@ -19,6 +19,7 @@ use crate::types::{
     Needs, PostgresUrl, PriceList, ProviderId, TaskName, TeamId, Tier,
 };
 use crate::wire::DialectId;
+use crate::wire::translate::Host;
 
 use super::diagnostic::{Diagnostic, Place};
 use super::price_book::PriceBook;
@@ -193,6 +194,8 @@ pub struct Provider {
     pub id: ProviderId,
     /// The dialect that it speaks.
     pub dialect: DialectId,
+    /// Which of the dialect's hosts it is.
+    pub host: Host,
     /// Where it is.
     pub endpoint: ProviderEndpoint,
     /// How requests are signed.

@@ -17,6 +17,7 @@ use crate::accounting::{Exchange, StreamBody, StreamParts, StreamTimeouts};
 use crate::classify::{self, Cell};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
+use crate::types::chat::Notes;
 use crate::types::{
     AppId, CacheOutcome, Call, Caller, Candidate, Endpoint, Features, LevelName, Outcome, PicoUsd,
     Reason, RequestId, RequestRecord, TaskName, TeamId,
@@ -172,6 +173,7 @@ fn whole_response(
     let cost = exchange.cost_so_far();
     let body = wire::spoken(exchange.record.endpoint).insert_cost(whole.body, &whole.facts, cost);
     let mut headers = common_headers(&exchange);
+    translation_header(&mut headers, &whole.notes);
     put(&mut headers, COST, &cost.to_string());
     rate_headers(gw, active, caller, &mut headers);
     headers.insert(CONTENT_TYPE, JSON);
@@ -194,6 +196,7 @@ fn stream_response(
     exchange: Exchange,
 ) -> Response<ReplyBody> {
     let mut headers = common_headers(&exchange);
+    translation_header(&mut headers, &input.stream.notes);
     rate_headers(gw, active, &input.caller, &mut headers);
     event_headers(&mut headers);
     let record_events = input.fill.stream(gw, &exchange.record);
@@ -349,6 +352,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const COST: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const TRANSLATION: HeaderName = HeaderName::from_static("x-tollgate-translation");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The headers that say which model answered and why.
@@ -381,6 +385,18 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
         headers.insert(OVERHEAD, HeaderValue::from(record.overhead_us));
     }
     headers
+}
+
+/// What the upstream's dialect could not say, member by member.
+fn translation_header(headers: &mut HeaderMap, notes: &Notes) {
+    if notes.is_empty() {
+        return;
+    }
+    let notes: Vec<_> = notes
+        .iter()
+        .map(|note| format!("{}: {}", note.field, note.what))
+        .collect();
+    put(headers, TRANSLATION, &notes.join("; "));
 }
 
 fn rate_headers(gw: &Gateway, active: &Active, caller: &Caller, headers: &mut HeaderMap) {

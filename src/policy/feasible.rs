@@ -9,6 +9,8 @@ use crate::types::{
     Tier, Tokens,
 };
 
+use crate::wire;
+
 use super::PlanInput;
 
 /// A request's expected and greatest cost at a model.
@@ -139,7 +141,10 @@ pub fn may_use(caller: &Caller, model: &Model) -> bool {
 fn lasting(input: &PlanInput<'_>, model: &Model) -> Option<Exclusion> {
     let caller = input.caller;
     let embeds = input.call.endpoint == Endpoint::Embeddings;
-    if model.embeddings != embeds {
+    // Vectors cannot be translated: only who speaks the client's dialect can give them.
+    let speaks = wire::dialect_of(input.call.endpoint);
+    let foreign = input.snapshot.providers[model.provider].dialect != speaks;
+    if model.embeddings != embeds || (embeds && foreign) {
         return Some(Exclusion::Endpoint);
     }
     if !caller.allow.allows(&model.id) {

@@ -73,6 +73,17 @@ pub struct Spent {
     pub out_of_time: bool,
 }
 
+impl Spent {
+    /// Keeps the failure that says most: what an upstream said, over that a request could not be put
+    /// into another's dialect.
+    fn note(&mut self, failure: AttemptFailure) {
+        let is_unsent_refusal = !failure.sent && failure.outcome == Outcome::Invalid;
+        if self.failure.is_none() || !is_unsent_refusal {
+            self.failure = Some(failure);
+        }
+    }
+}
+
 /// What the executor needs beside the plan.
 #[derive(Debug)]
 pub struct Execution<'a> {
@@ -208,7 +219,7 @@ impl CandidateRun<'_> {
                 Err(TryError::Failed(failure)) => {
                     let step = self.after(&failure, rng);
                     let why = failure.outcome.as_str();
-                    spent.failure = Some(failure);
+                    spent.note(failure);
                     match step {
                         After::RetryIn(pause) => {
                             self.execution

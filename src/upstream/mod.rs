@@ -5,6 +5,7 @@ mod request;
 mod response;
 mod signer;
 pub mod simulated;
+mod translation;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use crate::config::snapshot::{
     Deployment, HttpEndpoint, Model, Provider, ProviderEndpoint, Timeouts,
 };
 use crate::runtime::{Grants, HttpClient};
+use crate::types::chat::Notes;
 use crate::types::{AttemptFailure, Call, Next, Outcome};
 use crate::wire::facts::ResponseFacts;
 use crate::wire::framing::sse::{SseEvent, SseFramer};
@@ -71,6 +73,24 @@ pub enum Reply {
     Stream(StreamReply),
 }
 
+impl Reply {
+    fn with_notes(mut self, notes: Notes) -> Self {
+        match &mut self {
+            Self::Whole(whole) => whole.notes = notes,
+            Self::Stream(stream) => stream.notes = notes,
+        }
+        self
+    }
+
+    /// What the upstream's dialect could not say of the request.
+    pub const fn notes(&self) -> &Notes {
+        match self {
+            Self::Whole(whole) => &whole.notes,
+            Self::Stream(stream) => &stream.notes,
+        }
+    }
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct WholeReply {
@@ -78,6 +98,8 @@ pub struct WholeReply {
     pub body: Bytes,
     /// Usage, finish reasons, model.
     pub facts: ResponseFacts,
+    /// What the upstream's dialect could not say of the request.
+    pub notes: Notes,
 }
 
 /// A stream that has begun.
@@ -89,6 +111,8 @@ pub struct StreamReply {
     pub framer: SseFramer,
     /// What follows.
     pub body: EventSource,
+    /// What the upstream's dialect could not say of the request.
+    pub notes: Notes,
 }
 
 /// Where a stream's bytes come from.
@@ -98,6 +122,8 @@ pub enum EventSource {
     Http(Incoming),
     /// A simulated provider.
     Simulated(SimulatedStream),
+    /// An upstream of another dialect than the client's.
+    Translated(Box<translation::Translated>),
     /// Nothing more: the answer came whole and was turned into events.
     Spent,
 }
@@ -115,6 +141,7 @@ impl http_body::Body for EventSource {
             Self::Simulated(stream) => stream
                 .poll_chunk(context)
                 .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Translated(stream) => stream.poll_chunk(context),
             Self::Spent => Poll::Ready(None),
         }
     }
@@ -163,7 +190,7 @@ async fn http_reply(
 ) -> Result<Reply, AttemptFailure> {
     let account = outbound.account();
     let credential = signer::ready(account, client).await?;
-    let request = request::build(outbound, endpoint, &credential)?;
+    let (request, notes) = request::build(outbound, endpoint, &credential)?;
     let response = client
         .request(request)
         .await
@@ -171,6 +198,7 @@ async fn http_reply(
     let again = signer::heed(account, &credential, response.status(), response.headers());
     response::read(outbound, response)
         .await
+        .map(|reply| reply.with_notes(notes))
         .map_err(|failure| AttemptFailure {
             next: if again { Next::Retry } else { failure.next },
             ..failure

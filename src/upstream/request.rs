@@ -7,10 +7,13 @@ use http::{Method, Request};
 use http_body_util::Full;
 
 use crate::config::snapshot::HttpEndpoint;
+use crate::types::chat::Notes;
 use crate::types::{AttemptFailure, Next, Outcome};
+use crate::wire;
+use crate::wire::translate::UpstreamPath;
 
-use super::Outbound;
 use super::signer::Credential;
+use super::{Outbound, translation};
 
 const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
@@ -27,26 +30,25 @@ pub fn build(
     outbound: &Outbound<'_>,
     endpoint: &HttpEndpoint,
     credential: &Credential<'_>,
-) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+) -> Result<(Request<Full<Bytes>>, Notes), AttemptFailure> {
     let call = outbound.call;
-    let ask_usage = call.stream.wanted
-        && call.endpoint.generates()
-        && !outbound.provider.quirks.no_stream_options;
-    let codec = outbound.provider.dialect.codec();
-    let body = codec.encode_request(call, &outbound.deployment.upstream_model, ask_usage);
+    let Content { body, path, notes } = content(outbound)?;
     let mut request = Request::builder()
         .method(Method::POST)
-        .uri(url(
-            endpoint,
-            call.endpoint.path(),
-            &outbound.deployment.upstream_model,
-        ))
+        .uri(url(endpoint, &path, &outbound.deployment.upstream_model))
         .body(Full::new(body.clone()))
         .map_err(|error| misconfigured(&format!("the provider's URL cannot be used: {error}")))?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if call.stream.wanted { EVENTS } else { JSON });
     headers.insert(USER_AGENT, OUR_NAME);
+    let dialect = outbound.provider.dialect.translate();
+    for (name, value) in dialect.headers(outbound.provider.host) {
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+    }
     for (name, value) in &outbound.provider.headers {
         headers.insert(name, value.clone());
     }
@@ -58,7 +60,37 @@ pub fn build(
         headers.insert(TRACEPARENT, value);
     }
     credential.sign(&mut request, &body, outbound.unix_ms)?;
-    Ok(request)
+    Ok((request, notes))
+}
+
+/// A body and where it goes.
+struct Content {
+    body: Bytes,
+    path: UpstreamPath,
+    notes: Notes,
+}
+
+/// The client's own bytes where the upstream speaks its dialect, else their translation.
+fn content(outbound: &Outbound<'_>) -> Result<Content, AttemptFailure> {
+    let call = outbound.call;
+    let model = &outbound.deployment.upstream_model;
+    if let Some(translation) = translation::between(call, outbound.provider) {
+        let (body, notes) = translation.request(outbound)?;
+        let path = translation.path(outbound);
+        return Ok(Content { body, path, notes });
+    }
+    let ask_usage = call.stream.wanted
+        && call.endpoint.generates()
+        && !outbound.provider.quirks.no_stream_options;
+    let body = wire::spoken(call.endpoint).encode_request(call, model, ask_usage);
+    Ok(Content {
+        body,
+        path: UpstreamPath {
+            path: call.endpoint.path().into(),
+            query: None,
+        },
+        notes: Notes::default(),
+    })
 }
 
 fn misconfigured(message: &str) -> AttemptFailure {
@@ -66,9 +98,10 @@ fn misconfigured(message: &str) -> AttemptFailure {
 }
 
 /// Base, path and query; `{model}` in the base stands for the upstream's model name.
-fn url(endpoint: &HttpEndpoint, path: &str, upstream_model: &str) -> String {
+fn url(endpoint: &HttpEndpoint, path: &UpstreamPath, upstream_model: &str) -> String {
     let base = endpoint.base_url.trim_end_matches('/');
-    let mut url = String::with_capacity(base.len() + path.len() + upstream_model.len() + 48);
+    let length = base.len() + path.path.len() + upstream_model.len() + 48;
+    let mut url = String::with_capacity(length);
     match base.split_once("{model}") {
         Some((before, after)) => {
             url.push_str(before);
@@ -78,9 +111,10 @@ fn url(endpoint: &HttpEndpoint, path: &str, upstream_model: &str) -> String {
         None => url.push_str(base),
     }
     url.push('/');
-    url.push_str(path);
-    if let Some(query) = &endpoint.query {
-        url.push('?');
+    url.push_str(&path.path);
+    let queries = endpoint.query.as_deref().into_iter().chain(path.query);
+    for (index, query) in queries.enumerate() {
+        url.push(if index == 0 { '?' } else { '&' });
         url.push_str(query);
     }
     url
@@ -97,7 +131,11 @@ mod tests {
             query: query.map(str::to_owned),
             ca_file: None,
         };
-        assert_eq!(url(&endpoint, "chat/completions", "gpt"), expect);
+        let path = UpstreamPath {
+            path: "chat/completions".into(),
+            query: None,
+        };
+        assert_eq!(url(&endpoint, &path, "gpt"), expect);
     }
 
     #[test]

@@ -10,15 +10,19 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use serde_json::Value;
 
 use crate::error::UpstreamRefusal;
 use crate::runtime::retry_budget::parse_retry_after;
+use crate::types::chat::Notes;
 use crate::types::{AttemptFailure, Next, Outcome, Tokens, Usage};
-use crate::wire::facts::EventKind;
+use crate::wire;
+use crate::wire::facts::{EventKind, NotADialect};
 use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 
-use super::{EventSource, Outbound, Reply, StreamReply, WholeReply};
+use crate::wire::json_in::{Kind, Raw};
+use crate::wire::translate::Translate;
+
+use super::{EventSource, Outbound, Reply, StreamReply, WholeReply, translation};
 
 /// Largest whole answer: images and audio come in base64.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
@@ -126,24 +130,54 @@ async fn whole_body(
 
 /// Judges a whole answer of status 200.
 pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, AttemptFailure> {
-    match outbound
-        .provider
-        .dialect
-        .codec()
-        .inspect_response(outbound.call.endpoint, &body)
-    {
+    let call = outbound.call;
+    let read = match translation::between(call, outbound.provider) {
+        Some(translation) => {
+            if is_error(outbound, &body) {
+                return Err(refused(
+                    outbound,
+                    StatusCode::BAD_GATEWAY,
+                    &HeaderMap::new(),
+                    body,
+                ));
+            }
+            return translation
+                .whole(call, &body, now_s(outbound))
+                .map_err(|error| no_answer(&error));
+        }
+        None => wire::spoken(call.endpoint).inspect_response(call.endpoint, &body),
+    };
+    match read {
         Ok(facts) if facts.error.is_some() => Err(refused(
             outbound,
             StatusCode::BAD_GATEWAY,
             &HeaderMap::new(),
             body,
         )),
-        Ok(facts) => Ok(WholeReply { body, facts }),
-        Err(error) => Err(AttemptFailure {
-            usage: error.tokens.map(reported),
-            ..nonsense(StatusCode::OK, error.to_string())
+        Ok(facts) => Ok(WholeReply {
+            body,
+            facts,
+            notes: Notes::default(),
         }),
+        Err(error) => Err(no_answer(&error)),
     }
+}
+
+fn no_answer(error: &NotADialect) -> AttemptFailure {
+    AttemptFailure {
+        usage: error.tokens.map(reported),
+        ..nonsense(StatusCode::OK, error.to_string())
+    }
+}
+
+/// True for an error of the upstream's dialect.
+fn is_error(outbound: &Outbound<'_>, body: &[u8]) -> bool {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    translation::spoken_by(outbound).read_error(text).is_some()
+}
+
+fn now_s(outbound: &Outbound<'_>) -> u64 {
+    u64::try_from(outbound.unix_ms / 1000).unwrap_or(0)
 }
 
 /// What an upstream says it used, answer or not.
@@ -156,8 +190,11 @@ const fn reported(tokens: Tokens) -> Usage {
 
 /// What an error says was used.
 fn usage_in(outbound: &Outbound<'_>, body: &Bytes) -> Option<Usage> {
-    let codec = outbound.provider.dialect.codec();
-    let tokens = match codec.inspect_response(outbound.call.endpoint, body) {
+    if translation::between(outbound.call, outbound.provider).is_some() {
+        return None;
+    }
+    let endpoint = outbound.call.endpoint;
+    let tokens = match wire::spoken(endpoint).inspect_response(endpoint, body) {
         Ok(facts) => facts.usage?.tokens,
         Err(error) => error.tokens,
     };
@@ -169,7 +206,7 @@ fn whole_as_stream(
     outbound: &Outbound<'_>,
     whole: &WholeReply,
 ) -> Result<StreamReply, AttemptFailure> {
-    let codec = outbound.provider.dialect.codec();
+    let codec = wire::spoken(outbound.call.endpoint);
     let events = codec.whole_to_stream(&whole.body, true).ok_or_else(|| {
         nonsense(
             StatusCode::OK,
@@ -183,14 +220,19 @@ fn whole_as_stream(
         first: Vec::new(),
         framer,
         body: EventSource::Spent,
+        notes: Notes::default(),
     })
 }
 
 /// Waits for the first event that carries data and makes sure that it is no error.
 pub async fn stream(
     outbound: &Outbound<'_>,
-    mut body: EventSource,
+    body: EventSource,
 ) -> Result<StreamReply, AttemptFailure> {
+    let mut body = match translation::between(outbound.call, outbound.provider) {
+        Some(translation) => translation.stream(outbound.call, body, now_s(outbound)),
+        None => body,
+    };
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);
     let mut first = Vec::new();
     loop {
@@ -205,6 +247,7 @@ pub async fn stream(
                     first,
                     framer,
                     body,
+                    notes: Notes::default(),
                 });
             }
             first.push(event);
@@ -249,15 +292,16 @@ fn opening_failure(outbound: &Outbound<'_>, event: &SseEvent) -> Option<AttemptF
             format!("the stream begins with {what}"),
         ))
     };
-    match outbound.provider.dialect.codec().tap().see(event) {
+    let mut tap = wire::spoken(outbound.call.endpoint).tap();
+    match tap.see(event) {
         EventKind::Error => {
             let data = event.data().unwrap_or_default();
-            Some(refused(
-                outbound,
-                StatusCode::BAD_GATEWAY,
-                &HeaderMap::new(),
-                Bytes::copy_from_slice(&data),
-            ))
+            // A translated stream is of the client's dialect.
+            let dialect = wire::dialect_of(outbound.call.endpoint).translate();
+            let error = ErrorFacts::read(dialect, &data);
+            let mut failure = failure_of(outbound, StatusCode::BAD_GATEWAY, &error);
+            failure.usage = usage_in(outbound, &Bytes::copy_from_slice(&data));
+            Some(failure)
         }
         EventKind::Done => out_of_place("its end"),
         EventKind::Malformed => out_of_place("what is not of its dialect"),
@@ -282,11 +326,9 @@ pub fn refused(
     headers: &HeaderMap,
     body: Bytes,
 ) -> AttemptFailure {
-    let error = ErrorFacts::read(&body);
-    let retry_after = parse_retry_after(headers, outbound.unix_ms);
-    let mut failure = kind_of(status, &error);
-    failure.status = Some(status.as_u16());
-    failure.retry_after = retry_after;
+    let error = ErrorFacts::read(translation::spoken_by(outbound), &body);
+    let mut failure = failure_of(outbound, status, &error);
+    failure.retry_after = parse_retry_after(headers, outbound.unix_ms);
     failure.usage = usage_in(outbound, &body);
     if matches!(
         failure.outcome,
@@ -294,8 +336,15 @@ pub fn refused(
     ) && error.is_object
         && status.is_client_error()
     {
-        failure.refusal = Some(UpstreamRefusal { status, body });
+        failure.refusal = words_of(outbound, status, body);
     }
+    failure
+}
+
+/// What an error says, whatever it is written in.
+fn failure_of(outbound: &Outbound<'_>, status: StatusCode, error: &ErrorFacts) -> AttemptFailure {
+    let mut failure = kind_of(status, error);
+    failure.status = Some(status.as_u16());
     tracing::debug!(
         provider = outbound.provider.id.as_str(),
         model = outbound.model.id.as_str(),
@@ -306,12 +355,21 @@ pub fn refused(
     failure
 }
 
+/// The upstream's own words for the client: its error object as it is, or put into the client's dialect.
+fn words_of(outbound: &Outbound<'_>, status: StatusCode, body: Bytes) -> Option<UpstreamRefusal> {
+    let body = match translation::between(outbound.call, outbound.provider) {
+        Some(translation) => translation.refusal(outbound.call, &body)?,
+        None => body,
+    };
+    Some(UpstreamRefusal { status, body })
+}
+
 /// What an error body says, as far as routing needs it.
 #[derive(Debug, Default)]
 struct ErrorFacts {
     /// The body is JSON at all: an API speaks, not something in front of it.
     is_json: bool,
-    /// It is an error object of OpenAI's form.
+    /// It is an error object of the dialect's form.
     is_object: bool,
     code: String,
     kind: String,
@@ -319,22 +377,24 @@ struct ErrorFacts {
 }
 
 impl ErrorFacts {
-    fn read(body: &[u8]) -> Self {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+    fn read(dialect: &dyn Translate, body: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(body) else {
             return Self::default();
         };
-        let error = value.get("error").unwrap_or(&Value::Null);
-        let text = |name: &str| match error.get(name) {
-            Some(Value::String(text)) => text.to_ascii_lowercase(),
-            Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
+        let is_json = Raw::parse(text).is_ok_and(|json| json.kind() == Kind::Object);
+        let Some(report) = dialect.read_error(text) else {
+            return Self {
+                is_json,
+                ..Self::default()
+            };
         };
+        let lower = |text: Option<String>| text.unwrap_or_default().to_ascii_lowercase();
         Self {
-            is_json: value.is_object(),
-            is_object: error.is_object(),
-            code: text("code"),
-            kind: text("type"),
-            message: text("message"),
+            is_json: true,
+            is_object: report.enveloped,
+            code: lower(report.code),
+            kind: lower(report.error_type),
+            message: report.message.to_ascii_lowercase(),
         }
     }
 
@@ -343,6 +403,10 @@ impl ErrorFacts {
             || self.message.contains("maximum context length")
             || self.message.contains("context window")
             || self.message.contains("prompt is too long")
+            || self.message.contains("input is too long")
+            || self
+                .message
+                .contains("exceeds the maximum number of tokens")
     }
 
     fn says_content_policy(&self) -> bool {

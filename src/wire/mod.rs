@@ -22,6 +22,7 @@ use crate::error::ProxyError;
 use crate::types::{Call, Directives, Endpoint};
 
 pub use dialect::{Dialect, Synthetic, Tap};
+use translate::Translate;
 
 macro_rules! dialects {
     ($($(#[$doc:meta])* $id:ident = $name:literal => $codec:expr;)+) => {
@@ -43,9 +44,9 @@ macro_rules! dialects {
                 }
             }
 
-            /// What reads and writes it.
+            /// What reads it into the neutral form and writes it from there.
             #[must_use]
-            pub fn codec(self) -> &'static dyn Dialect {
+            pub fn translate(self) -> &'static dyn Translate {
                 match self {
                     $(Self::$id => &$codec,)+
                 }
@@ -64,6 +65,18 @@ impl DialectId {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|id| id.as_str() == name)
+    }
+}
+
+/// The dialect that clients of an endpoint speak.
+#[must_use]
+pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
+    match endpoint {
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Responses
+        | Endpoint::Messages => DialectId::OpenaiChat,
     }
 }
 

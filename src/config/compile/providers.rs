@@ -6,11 +6,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::{Context, at, billing, milliseconds, signing};
-use crate::config::schema::{DialectConfig, ProviderConfig, QuirkConfig, SimulatedConfig};
+use crate::config::schema::{
+    DialectConfig, PlatformConfig, ProviderConfig, QuirkConfig, SimulatedConfig,
+};
 use crate::config::snapshot::{HttpEndpoint, Provider, ProviderEndpoint, Quirks, Signer};
 use crate::runtime::SimulatedParams;
 use crate::types::ProviderId;
 use crate::wire::DialectId;
+use crate::wire::translate::Host;
 
 /// Headers that the proxy itself must set, or that would break its framing.
 const OWN_HEADERS: [&str; 10] = [
@@ -38,13 +41,17 @@ pub fn compile(
 
 fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> Provider {
     let endpoint = endpoint(cx, name, provider);
+    let dialect = dialect_of(provider.dialect);
     let signer = signing::provider(cx, name, provider);
     warn_clear_text(cx, name, provider);
     let limits = cx.limits(at!["providers", name, "limits"], provider.limits);
     Provider {
         id: ProviderId::new(name),
-        dialect: match provider.dialect {
-            DialectConfig::OpenaiChat => DialectId::OpenaiChat,
+        dialect,
+        host: match provider.platform {
+            PlatformConfig::Native => Host::Native,
+            PlatformConfig::Vertex => Host::Vertex,
+            PlatformConfig::Bedrock => Host::Bedrock,
         },
         enabled: signer.is_some(),
         billing: billing::compile(&provider.billing, &endpoint),
@@ -59,6 +66,13 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
                 .iter()
                 .any(|quirk| matches!(quirk, QuirkConfig::NoStreamOptions)),
         },
+    }
+}
+
+/// The dialect that the file names.
+pub const fn dialect_of(dialect: DialectConfig) -> DialectId {
+    match dialect {
+        DialectConfig::OpenaiChat => DialectId::OpenaiChat,
     }
 }
 

@@ -11,12 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::providers::{encode, is_local};
+use super::providers::{dialect_of, encode, is_local};
 use super::secret::{self, Resolved};
 use super::{Context, at};
 use crate::config::schema::{
-    EntraConfig, GoogleServiceAccountConfig, ProviderAuthConfig, ProviderConfig, SecretText,
-    SigV4Config,
+    EntraConfig, GoogleServiceAccountConfig, PlatformConfig, ProviderAuthConfig, ProviderConfig,
+    SecretText, SigV4Config,
 };
 use crate::config::snapshot::{GrantParams, Proof, SigV4Params, Signer};
 use crate::config::tree::Step;
@@ -147,7 +147,7 @@ fn carrier(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> O
     let (at, header): (&[Step<'_>], _) = match (&auth.header, &provider.auth_header) {
         (Some(header), _) => (at!["providers", name, "auth", "header"], header),
         (None, Some(header)) => (at!["providers", name, "auth_header"], header),
-        (None, None) => return Some(Carrier::Bearer),
+        (None, None) => return Some(customary(provider)),
     };
     match HeaderName::from_bytes(header.as_bytes()) {
         Ok(parsed) if parsed == http::header::AUTHORIZATION => Some(Carrier::Bearer),
@@ -157,6 +157,18 @@ fn carrier(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> O
             None
         }
     }
+}
+
+/// What carries a key where the file does not say: the header that the dialect's makers read, at their
+/// own hosts. The clouds' tokens are bearer tokens whatever they serve.
+fn customary(provider: &ProviderConfig) -> Carrier {
+    let header = match provider.platform {
+        PlatformConfig::Native => dialect_of(provider.dialect).translate().auth_header(),
+        PlatformConfig::Vertex | PlatformConfig::Bedrock => None,
+    };
+    header.map_or(Carrier::Bearer, |name| {
+        Carrier::Header(HeaderName::from_static(name))
+    })
 }
 
 fn sigv4(cx: &mut Context<'_, '_>, name: &str, config: &SigV4Config) -> Option<Signer> {

@@ -31,8 +31,8 @@ pub use money::{
     WindowConfig,
 };
 pub use providers::{
-    BillingConfig, DialectConfig, OnDisconnectConfig, OnErrorConfig, ProviderConfig, QuirkConfig,
-    SimulatedConfig,
+    BillingConfig, DialectConfig, OnDisconnectConfig, OnErrorConfig, PlatformConfig,
+    ProviderConfig, QuirkConfig, SimulatedConfig,
 };
 pub use resilience::{
     AnswerRuleConfig, BreakerConfig, ErrorRuleConfig, ErrorRulesConfig, FallbackConfig,

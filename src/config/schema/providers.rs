@@ -13,6 +13,10 @@ pub struct ProviderConfig {
     /// The wire format that it speaks.
     #[serde(default)]
     pub dialect: DialectConfig,
+    /// Who serves the dialect, where that is not who made it: clouds have addresses of their own for
+    /// others' models.
+    #[serde(default)]
+    pub platform: PlatformConfig,
     /// Base of the API, as `https://api.openai.com/v1`; the endpoint's path is appended. `{model}`
     /// stands for the upstream's model name, as in Azure's
     /// `https://RESOURCE.openai.azure.com/openai/deployments/{model}`.
@@ -58,6 +62,19 @@ pub enum DialectConfig {
     /// their own.
     #[default]
     OpenaiChat,
+}
+
+/// Who serves a dialect.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformConfig {
+    /// Whoever made the dialect, or one who copies its addresses too.
+    #[default]
+    Native,
+    /// Google's Vertex AI: Claude at `…/publishers/anthropic`.
+    Vertex,
+    /// Amazon's Bedrock: Claude by `invoke`.
+    Bedrock,
 }
 
 /// A deviation from the dialect.

@@ -1,0 +1,293 @@
+//! Where client and upstream speak different dialects: the request is translated on its way out, the
+//! answer on its way in, so that everything behind this room sees the client's dialect only.
+//!
+//! Knows no dialect by name. What the target cannot say is noted, or refused before anything is sent.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+
+use crate::config::snapshot::Provider;
+use crate::error::{ErrorKind, ProxyError, UpstreamRefusal};
+use crate::types::chat::{ChatEvent, Notes};
+use crate::types::{AttemptFailure, Call, Next, Outcome, RequestId};
+use crate::wire::facts::NotADialect;
+use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, FramingError, SseFramer};
+use crate::wire::translate::{
+    Asked, Framing, Host, StreamReader, StreamWriter, Target, Translate, UpstreamPath, WireEvent,
+};
+use crate::wire::{self, DialectId};
+
+use super::{EventSource, Outbound, WholeReply};
+
+/// Client's and upstream's dialect, where they differ.
+#[derive(Clone, Copy)]
+pub(super) struct Translation {
+    /// What the client speaks.
+    client: &'static dyn Translate,
+    /// What the upstream speaks.
+    upstream: &'static dyn Translate,
+    host: Host,
+}
+
+/// The translation between a call and a provider; `None` where bytes are forwarded.
+pub(super) fn between(call: &Call, provider: &Provider) -> Option<Translation> {
+    let client = wire::dialect_of(call.endpoint);
+    let host = provider.host;
+    if client == provider.dialect && host == Host::Native {
+        return None;
+    }
+    Some(Translation {
+        client: client.translate(),
+        upstream: provider.dialect.translate(),
+        host,
+    })
+}
+
+/// What a request is written for.
+fn target<'a>(outbound: &Outbound<'a>) -> Target<'a> {
+    Target {
+        upstream_model: &outbound.deployment.upstream_model,
+        stream: outbound.call.stream.wanted,
+        max_output_tokens: outbound
+            .model
+            .max_output_tokens
+            .unwrap_or(UNSTATED_MAX_OUTPUT_TOKENS),
+        ask_stream_usage: !outbound.provider.quirks.no_stream_options,
+        host: outbound.provider.host,
+    }
+}
+
+/// The cap that is asked for where a dialect demands one and neither client nor file states it: what
+/// the smallest models of the dialects that demand a cap can write.
+const UNSTATED_MAX_OUTPUT_TOKENS: u64 = 4096;
+
+impl Translation {
+    /// The request in the upstream's dialect, and what that could not say.
+    ///
+    /// # Errors
+    /// When the upstream's dialect cannot express it; another model's may.
+    pub fn request(&self, outbound: &Outbound<'_>) -> Result<(Bytes, Notes), AttemptFailure> {
+        let call = outbound.call;
+        let body = std::str::from_utf8(&call.body).unwrap_or_default();
+        let neutral = self
+            .client
+            .read_request(call.endpoint, body)
+            .map_err(|error| refused_here(call, error))?;
+        let mut notes = Notes::default();
+        let body = self
+            .upstream
+            .write_request(&neutral, &target(outbound), &mut notes)
+            .map_err(|inexpressible| {
+                let mut error =
+                    ProxyError::new(ErrorKind::InvalidRequest, inexpressible.to_string());
+                error.param = Some(inexpressible.field.into_owned());
+                refused_here(call, error)
+            })?;
+        for note in notes.iter() {
+            tracing::debug!(
+                provider = outbound.provider.id.as_str(),
+                model = outbound.model.id.as_str(),
+                field = &*note.field,
+                what = note.what,
+                "translated"
+            );
+        }
+        Ok((body, notes))
+    }
+
+    /// Where the request goes.
+    pub fn path(&self, outbound: &Outbound<'_>) -> UpstreamPath {
+        self.upstream.path(&target(outbound))
+    }
+
+    /// A whole answer in the client's dialect, with the upstream's own counts.
+    ///
+    /// # Errors
+    /// When the body is no answer of the upstream's dialect.
+    pub fn whole(&self, call: &Call, body: &Bytes, now_s: u64) -> Result<WholeReply, NotADialect> {
+        let not_text = || NotADialect {
+            reason: "it is no UTF-8 text".to_owned(),
+            tokens: None,
+        };
+        let text = std::str::from_utf8(body).map_err(|_| not_text())?;
+        let answer = self.upstream.read_answer(text)?;
+        let id = RequestId::generate();
+        let body = self.client.write_answer(&answer, &asked(call, &id, now_s));
+        let mut facts = wire::spoken(call.endpoint).inspect_response(call.endpoint, &body)?;
+        if let Some(report) = &mut facts.usage {
+            report.tokens = answer.usage;
+        }
+        Ok(WholeReply {
+            body,
+            facts,
+            notes: Notes::default(),
+        })
+    }
+
+    /// An error of the upstream for the client, in the client's dialect and the upstream's words.
+    pub fn refusal(&self, call: &Call, body: &[u8]) -> Option<Bytes> {
+        let report = self.upstream.read_error(std::str::from_utf8(body).ok()?)?;
+        let mut error = ProxyError::new(ErrorKind::InvalidRequest, report.message);
+        error.param = report.param;
+        Some(wire::spoken(call.endpoint).encode_error(&error))
+    }
+
+    /// A stream as the client's dialect has it.
+    pub fn stream(&self, call: &Call, source: EventSource, now_s: u64) -> EventSource {
+        let id = RequestId::generate();
+        EventSource::Translated(Box::new(Translated {
+            source,
+            framer: UpstreamFramer::new(self.upstream.framing(self.host)),
+            reader: self.upstream.reader(),
+            writer: self.client.writer(&asked(call, &id, now_s)),
+            events: Vec::new(),
+            out: BytesMut::new(),
+            is_over: false,
+        }))
+    }
+}
+
+/// A request that this upstream cannot be asked: nothing is sent, and another model may do.
+fn refused_here(call: &Call, error: ProxyError) -> AttemptFailure {
+    let refusal = UpstreamRefusal {
+        status: error.presentation().status,
+        body: wire::spoken(call.endpoint).encode_error(&error),
+    };
+    AttemptFailure {
+        refusal: Some(refusal),
+        ..AttemptFailure::unsent(Outcome::Invalid, Next::Fallback, error.message)
+    }
+}
+
+/// Which dialect an upstream's error body is of.
+pub(super) fn spoken_by(outbound: &Outbound<'_>) -> &'static dyn Translate {
+    DialectId::translate(outbound.provider.dialect)
+}
+
+fn asked<'a>(call: &'a Call, id: &'a RequestId, now_s: u64) -> Asked<'a> {
+    Asked {
+        endpoint: call.endpoint,
+        body: &call.body,
+        include_usage: true,
+        id: id.as_str(),
+        created: now_s,
+    }
+}
+
+/// An upstream's stream that comes out in the client's dialect.
+pub struct Translated {
+    source: EventSource,
+    framer: UpstreamFramer,
+    reader: Box<dyn StreamReader>,
+    writer: Box<dyn StreamWriter>,
+    /// Kept for its room.
+    events: Vec<ChatEvent>,
+    out: BytesMut,
+    is_over: bool,
+}
+
+impl std::fmt::Debug for Translated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Translated")
+            .field("source", &self.source)
+            .field("is_over", &self.is_over)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cuts events out of an upstream's bytes.
+enum UpstreamFramer {
+    Sse(SseFramer),
+}
+
+impl UpstreamFramer {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Sse | Framing::AwsEventstream => {
+                Self::Sse(SseFramer::new(DEFAULT_MAX_EVENT_BYTES))
+            }
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) -> Result<(), FramingError> {
+        match self {
+            Self::Sse(framer) => framer.push(chunk),
+        }
+    }
+}
+
+impl Translated {
+    /// Translates the events that are there.
+    fn translate(&mut self) {
+        let UpstreamFramer::Sse(framer) = &mut self.framer;
+        while let Some(event) = framer.next_event() {
+            let Some(data) = event.data() else { continue };
+            let name = event.name().and_then(|name| std::str::from_utf8(name).ok());
+            read(&mut *self.reader, &mut self.events, name, &data);
+            write(&mut *self.writer, &mut self.events, &mut self.out);
+        }
+    }
+
+    fn end(&mut self) {
+        let UpstreamFramer::Sse(framer) = &mut self.framer;
+        if let Some(event) = framer.finish()
+            && let Some(data) = event.data()
+        {
+            let name = event.name().and_then(|name| std::str::from_utf8(name).ok());
+            read(&mut *self.reader, &mut self.events, name, &data);
+        }
+        self.reader.finish(&mut self.events);
+        write(&mut *self.writer, &mut self.events, &mut self.out);
+        self.is_over = true;
+    }
+
+    /// The stream in the client's dialect, chunk by chunk.
+    pub(super) fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            if !self.out.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(self.out.split().freeze()))));
+            }
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut self.source).poll_frame(context)) {
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else {
+                        continue;
+                    };
+                    // What cannot be framed is as good as torn: whoever reads on sees no end.
+                    if self.framer.push(chunk).is_err() {
+                        self.is_over = true;
+                    }
+                    self.translate();
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.end(),
+            }
+        }
+    }
+}
+
+/// Reads one event. What is not of the dialect is left out: the rest may be read all the same.
+fn read(
+    reader: &mut dyn StreamReader,
+    events: &mut Vec<ChatEvent>,
+    name: Option<&str>,
+    data: &[u8],
+) {
+    if let Err(error) = reader.read(WireEvent { name, data }, events) {
+        tracing::debug!(reason = error.reason, "an event is not of its dialect");
+    }
+}
+
+fn write(writer: &mut dyn StreamWriter, events: &mut Vec<ChatEvent>, out: &mut BytesMut) {
+    for event in events.drain(..) {
+        writer.write(&event, out);
+    }
+}
