@@ -22,7 +22,7 @@ use tollgate::config;
 use tollgate::gateway::Gateway;
 use tollgate::pipeline;
 use tollgate::types::{AllowList, AppId, Caller, Directives, Endpoint, TeamId, Tier};
-use tollgate::wire::DialectId;
+use tollgate::wire;
 
 fn main() {
     divan::main();
@@ -67,7 +67,7 @@ fn anybody() -> Caller {
 /// 1 KB of JSON to a call.
 #[divan::bench]
 fn decode(bencher: Bencher) {
-    let (body, codec) = (body(), DialectId::OpenaiChat.codec());
+    let (body, codec) = (body(), wire::spoken(Endpoint::ChatCompletions));
     bencher.bench(|| {
         codec.decode(
             Endpoint::ChatCompletions,
@@ -80,7 +80,7 @@ fn decode(bencher: Bencher) {
 /// A call to features.
 #[divan::bench]
 fn classify(bencher: Bencher) {
-    let codec = DialectId::OpenaiChat.codec();
+    let codec = wire::spoken(Endpoint::ChatCompletions);
     let call = codec
         .decode(Endpoint::ChatCompletions, body(), Directives::default())
         .expect("decodes");

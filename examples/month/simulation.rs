@@ -18,7 +18,7 @@ use tollgate::types::{
     AllowList, Call, Caller, Directives, Endpoint, Features, LevelName, ModelId, PicoUsd, TaskName,
     Tier, Tokens,
 };
-use tollgate::wire::DialectId;
+use tollgate::wire;
 
 /// Three models a factor of ten apart, one row, and a budget that the month's demand would overspend
 /// by half.
@@ -178,14 +178,12 @@ impl World {
         let empty = |_: &BudgetParams, _: Range<i64>| Ok::<_, Infallible>(PicoUsd::ZERO.into());
         let Ok(()) = budgets.apply(&snapshot.budgets, &empty);
         let body = r#"{"model":"auto","messages":[{"role":"user","content":"…"}]}"#;
-        let codec = DialectId::OpenaiChat.codec();
-        let call = codec
-            .decode(
-                Endpoint::ChatCompletions,
-                body.into(),
-                Directives::default(),
-            )
-            .expect("a request");
+        let call = wire::decode(
+            Endpoint::ChatCompletions,
+            body.into(),
+            Directives::default(),
+        )
+        .expect("a request");
         let callers = [
             caller("research", Tier::Premium),
             caller("product", Tier::Standard),

@@ -58,6 +58,10 @@ macro_rules! dialects {
 dialects! {
     /// OpenAI's Chat Completions, with its legacy completions and embeddings.
     OpenaiChat = "openai_chat" => dialect::openai_chat::OpenaiChat;
+    /// Anthropic's Messages.
+    AnthropicMessages = "anthropic_messages" => dialect::anthropic_messages::AnthropicMessages;
+    /// Google's generateContent, of the Gemini API and of Vertex AI.
+    GeminiGenerate = "gemini_generate" => dialect::gemini_generate::GeminiGenerate;
 }
 
 impl DialectId {

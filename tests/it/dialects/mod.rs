@@ -13,9 +13,8 @@ use upstreams::{Scene, TEXT, UPSTREAMS, answer};
 
 async fn proxy(upstream: &Upstream, dialect: &str) -> Proxy {
     let base = match dialect {
-        "anthropic_messages" => format!("http://{}", upstream.address),
+        "anthropic_messages" | "bedrock_converse" => format!("http://{}", upstream.address),
         "gemini_generate" => format!("http://{}/v1beta", upstream.address),
-        "bedrock_converse" => format!("http://{}", upstream.address),
         _ => upstream.base_url(),
     };
     let yaml = format!(
@@ -37,15 +36,18 @@ const COST_PICO_USD: i128 = 60_000_000 + 4_000_000 + 200_000_000;
 
 /// Runs `scene` for every client and every upstream that `served` names.
 async fn everywhere(scene: Scene, check: impl Fn(&str, &str, bool, &crate::harness::Reply)) {
-    for dialect in UPSTREAMS {
+    for &dialect in UPSTREAMS {
         let upstream = Upstream::start(move |request| answer(dialect, scene, request)).await;
         let proxy = proxy(&upstream, dialect).await;
-        for endpoint in ENDPOINTS {
+        for &endpoint in ENDPOINTS {
             for stream in [false, true] {
                 if scene == Scene::Torn && !stream {
                     continue;
                 }
-                let reply = proxy.client().post(endpoint, &request(endpoint, stream)).await;
+                let reply = proxy
+                    .client()
+                    .post(endpoint, &request(endpoint, stream))
+                    .await;
                 check(dialect, endpoint, stream, &reply);
                 if matches!(scene, Scene::Text | Scene::ToolCall) {
                     let record = proxy.record(&reply.request_id()).await;
@@ -66,7 +68,14 @@ async fn everywhere(scene: Scene, check: impl Fn(&str, &str, bool, &crate::harne
 /// What an upstream was asked is what the client said.
 fn check_request(dialect: &str, body: &Value) {
     let text = body.to_string();
-    for said in ["Be brief.", "Hello.", "Weather in Málaga?", "get_weather", "The weather", "500"] {
+    for said in [
+        "Be brief.",
+        "Hello.",
+        "Weather in Málaga?",
+        "get_weather",
+        "The weather",
+        "500",
+    ] {
         assert!(text.contains(said), "{dialect}: no {said:?} in {text}");
     }
     let schema = match dialect {
@@ -106,7 +115,11 @@ async fn a_text_arrives_whoever_asks_and_whoever_answers() {
         assert_eq!(heard.finish, finish(endpoint, false), "{place}");
         assert_eq!(heard.usage, (100, 40, 20), "{place}: {}", reply.text());
         assert_eq!(heard.error, None, "{place}");
-        let model = if dialect == "bedrock_converse" { &heard.model } else { "up-1" };
+        let model = if dialect == "bedrock_converse" {
+            &heard.model
+        } else {
+            "up-1"
+        };
         assert_eq!(heard.model, model, "{place}");
     })
     .await;
@@ -131,7 +144,10 @@ async fn a_refusal_arrives_in_the_clients_form_and_the_upstreams_words() {
         let place = format!("{dialect} {endpoint} stream={stream}");
         assert_eq!(reply.status, 400, "{place}: {}", reply.text());
         let body = reply.json();
-        assert_eq!(body["error"]["message"], "temperature: must not be negative", "{place}: {body}");
+        assert_eq!(
+            body["error"]["message"], "temperature: must not be negative",
+            "{place}: {body}"
+        );
         if endpoint == "/v1/messages" {
             assert_eq!(body["type"], "error", "{place}");
         }
@@ -145,7 +161,10 @@ async fn a_torn_stream_ends_with_an_error_in_the_clients_form() {
         let place = format!("{dialect} {endpoint} stream={stream}");
         assert_eq!(reply.status, 200, "{place}");
         let heard = hear(endpoint, stream, reply);
-        assert!(TEXT.starts_with(&heard.text) && !heard.text.is_empty(), "{place}");
+        assert!(
+            TEXT.starts_with(&heard.text) && !heard.text.is_empty(),
+            "{place}"
+        );
         assert!(heard.error.is_some(), "{place}: {}", reply.text());
     })
     .await;

@@ -8,13 +8,7 @@ use crate::harness::upstream::Received;
 use crate::harness::{Script, Step};
 
 /// The dialects that upstreams speak.
-pub const UPSTREAMS: [&str; 5] = [
-    "openai_chat",
-    "openai_responses",
-    "anthropic_messages",
-    "gemini_generate",
-    "bedrock_converse",
-];
+pub const UPSTREAMS: &[&str] = &["openai_chat", "anthropic_messages", "gemini_generate"];
 
 /// What is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +45,9 @@ pub fn answer(dialect: &str, scene: Scene, request: &Received) -> Script {
     }
     let events = stream(dialect, scene);
     if dialect == "bedrock_converse" {
-        let frames = events.iter().map(|(name, data)| Step::Chunk(frame(name, data)));
+        let frames = events
+            .iter()
+            .map(|(name, data)| Step::Chunk(frame(name, data)));
         let mut script = Script::steps(frames.collect());
         script.headers = vec![(
             "content-type".to_owned(),
@@ -200,11 +196,17 @@ fn stream(dialect: &str, scene: Scene) -> Vec<(String, String)> {
         "openai_responses" => responses_stream(scene),
         "anthropic_messages" => {
             let mut events = vec![
-                named("message_start", json!({"type": "message_start", "message": {"id": "msg_9", "type": "message", "role": "assistant",
+                named(
+                    "message_start",
+                    json!({"type": "message_start", "message": {"id": "msg_9", "type": "message", "role": "assistant",
                     "model": "up-1", "content": [], "stop_reason": null, "stop_sequence": null,
-                    "usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 0, "output_tokens": 1}}})),
-                named("content_block_start", json!({"type": "content_block_start", "index": 0, "content_block":
-                    if calls { json!({"type": "tool_use", "id": "call_1", "name": "get_weather", "input": {}}) } else { json!({"type": "text", "text": ""}) }})),
+                    "usage": {"input_tokens": 60, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 0, "output_tokens": 1}}}),
+                ),
+                named(
+                    "content_block_start",
+                    json!({"type": "content_block_start", "index": 0, "content_block":
+                    if calls { json!({"type": "tool_use", "id": "call_1", "name": "get_weather", "input": {}}) } else { json!({"type": "text", "text": ""}) }}),
+                ),
                 named("ping", json!({"type": "ping"})),
             ];
             for piece in pieces {
@@ -213,13 +215,19 @@ fn stream(dialect: &str, scene: Scene) -> Vec<(String, String)> {
                 } else {
                     json!({"type": "text_delta", "text": piece})
                 };
-                events.push(named("content_block_delta", json!({"type": "content_block_delta", "index": 0, "delta": delta})));
+                events.push(named(
+                    "content_block_delta",
+                    json!({"type": "content_block_delta", "index": 0, "delta": delta}),
+                ));
                 if torn {
                     events.push(named("error", json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})));
                     return events;
                 }
             }
-            events.push(named("content_block_stop", json!({"type": "content_block_stop", "index": 0})));
+            events.push(named(
+                "content_block_stop",
+                json!({"type": "content_block_stop", "index": 0}),
+            ));
             events.push(named("message_delta", json!({"type": "message_delta",
                 "delta": {"stop_reason": if calls { "tool_use" } else { "end_turn" }, "stop_sequence": null}, "usage": {"output_tokens": 20}})));
             events.push(named("message_stop", json!({"type": "message_stop"})));
@@ -230,7 +238,9 @@ fn stream(dialect: &str, scene: Scene) -> Vec<(String, String)> {
             let chunk = |parts: Value| json!({"candidates": [{"index": 0, "content": {"role": "model", "parts": parts}}], "modelVersion": "up-1", "responseId": "g9"});
             if calls {
                 let input: Value = serde_json::from_str(&ARGUMENTS.concat()).expect("JSON");
-                events.push(unnamed(chunk(json!([{"functionCall": {"name": "get_weather", "args": input}}]))));
+                events.push(unnamed(chunk(
+                    json!([{"functionCall": {"name": "get_weather", "args": input}}]),
+                )));
             } else {
                 for piece in PIECES {
                     events.push(unnamed(chunk(json!([{"text": piece}]))));
@@ -250,16 +260,32 @@ fn stream(dialect: &str, scene: Scene) -> Vec<(String, String)> {
                 events.push(named("contentBlockStart", json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "call_1", "name": "get_weather"}}})));
             }
             for piece in pieces {
-                let delta = if calls { json!({"toolUse": {"input": piece}}) } else { json!({"text": piece}) };
-                events.push(named("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": delta})));
+                let delta = if calls {
+                    json!({"toolUse": {"input": piece}})
+                } else {
+                    json!({"text": piece})
+                };
+                events.push(named(
+                    "contentBlockDelta",
+                    json!({"contentBlockIndex": 0, "delta": delta}),
+                ));
                 if torn {
-                    events.push(named("modelStreamErrorException", json!({"message": "overloaded"})));
+                    events.push(named(
+                        "modelStreamErrorException",
+                        json!({"message": "overloaded"}),
+                    ));
                     return events;
                 }
             }
             events.push(named("contentBlockStop", json!({"contentBlockIndex": 0})));
-            events.push(named("messageStop", json!({"stopReason": if calls { "tool_use" } else { "end_turn" }})));
-            events.push(named("metadata", json!({"usage": bedrock_usage(), "metrics": {"latencyMs": 5}})));
+            events.push(named(
+                "messageStop",
+                json!({"stopReason": if calls { "tool_use" } else { "end_turn" }}),
+            ));
+            events.push(named(
+                "metadata",
+                json!({"usage": bedrock_usage(), "metrics": {"latencyMs": 5}}),
+            ));
             events
         }
     }
@@ -272,11 +298,17 @@ fn chat_stream(scene: Scene) -> Vec<(String, String)> {
         (String::new(), data.to_string())
     };
     let calls = scene == Scene::ToolCall;
-    let mut events = vec![chunk(json!({"role": "assistant", "content": if calls { Value::Null } else { json!("") }}), None)];
+    let mut events = vec![chunk(
+        json!({"role": "assistant", "content": if calls { Value::Null } else { json!("") }}),
+        None,
+    )];
     if calls {
         events.push(chunk(json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": ""}}]}), None));
         for piece in ARGUMENTS {
-            events.push(chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), None));
+            events.push(chunk(
+                json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
+                None,
+            ));
         }
     } else {
         for piece in PIECES {
@@ -287,7 +319,10 @@ fn chat_stream(scene: Scene) -> Vec<(String, String)> {
             }
         }
     }
-    events.push(chunk(json!({}), Some(if calls { "tool_calls" } else { "stop" })));
+    events.push(chunk(
+        json!({}),
+        Some(if calls { "tool_calls" } else { "stop" }),
+    ));
     events.push((String::new(), json!({"id": "chatcmpl-9", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "up-1",
         "choices": [], "usage": chat_usage()}).to_string()));
     events.push((String::new(), "[DONE]".to_owned()));
@@ -307,29 +342,59 @@ fn responses_stream(scene: Scene) -> Vec<(String, String)> {
             "error": null, "incomplete_details": null, "output": output, "usage": usage}})
     };
     let calls = scene == Scene::ToolCall;
-    let mut events = vec![event("response.created", response("in_progress", json!([]), Value::Null))];
+    let mut events = vec![event(
+        "response.created",
+        response("in_progress", json!([]), Value::Null),
+    )];
     if calls {
         events.push(event("response.output_item.added", json!({"output_index": 0, "item": {"type": "function_call", "id": "fc_9", "call_id": "call_1", "name": "get_weather", "arguments": "", "status": "in_progress"}})));
         for piece in ARGUMENTS {
-            events.push(event("response.function_call_arguments.delta", json!({"output_index": 0, "item_id": "fc_9", "delta": piece})));
+            events.push(event(
+                "response.function_call_arguments.delta",
+                json!({"output_index": 0, "item_id": "fc_9", "delta": piece}),
+            ));
         }
-        events.push(event("response.function_call_arguments.done", json!({"output_index": 0, "item_id": "fc_9", "arguments": ARGUMENTS.concat()})));
-        events.push(event("response.output_item.done", json!({"output_index": 0, "item": responses_call()})));
-        events.push(event("response.completed", response("completed", json!([responses_call()]), responses_usage())));
+        events.push(event(
+            "response.function_call_arguments.done",
+            json!({"output_index": 0, "item_id": "fc_9", "arguments": ARGUMENTS.concat()}),
+        ));
+        events.push(event(
+            "response.output_item.done",
+            json!({"output_index": 0, "item": responses_call()}),
+        ));
+        events.push(event(
+            "response.completed",
+            response("completed", json!([responses_call()]), responses_usage()),
+        ));
         return events;
     }
     events.push(event("response.output_item.added", json!({"output_index": 0, "item": {"type": "message", "id": "msg_9", "status": "in_progress", "role": "assistant", "content": []}})));
     events.push(event("response.content_part.added", json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "part": {"type": "output_text", "text": "", "annotations": []}})));
     for piece in PIECES {
-        events.push(event("response.output_text.delta", json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "delta": piece})));
+        events.push(event(
+            "response.output_text.delta",
+            json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "delta": piece}),
+        ));
         if scene == Scene::Torn {
-            events.push(event("error", json!({"code": "server_error", "message": "overloaded", "param": null})));
+            events.push(event(
+                "error",
+                json!({"code": "server_error", "message": "overloaded", "param": null}),
+            ));
             return events;
         }
     }
-    events.push(event("response.output_text.done", json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "text": TEXT})));
+    events.push(event(
+        "response.output_text.done",
+        json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "text": TEXT}),
+    ));
     events.push(event("response.content_part.done", json!({"output_index": 0, "item_id": "msg_9", "content_index": 0, "part": {"type": "output_text", "text": TEXT, "annotations": []}})));
-    events.push(event("response.output_item.done", json!({"output_index": 0, "item": responses_message()})));
-    events.push(event("response.completed", response("completed", json!([responses_message()]), responses_usage())));
+    events.push(event(
+        "response.output_item.done",
+        json!({"output_index": 0, "item": responses_message()}),
+    ));
+    events.push(event(
+        "response.completed",
+        response("completed", json!([responses_message()]), responses_usage()),
+    ));
     events
 }
