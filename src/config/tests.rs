@@ -390,7 +390,8 @@ fn what_this_build_lacks_is_said_clearly() {
     check(
         "q: {",
         "q: { dialect: cobol,",
-        &["f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`"],
+        &["f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`, \
+         `anthropic_messages`, `gemini_generate`"],
     );
 }
 
