@@ -390,8 +390,18 @@ fn what_this_build_lacks_is_said_clearly() {
     check(
         "q: {",
         "q: { dialect: cobol,",
-        &["f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`, \
-         `anthropic_messages`, `gemini_generate`"],
+        &[
+            "f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`, \
+         `anthropic_messages`, `gemini_generate`",
+        ],
+    );
+    check(
+        "q: { base_url: http://127.0.0.1:1/v1 }",
+        "q: { dialect: anthropic_messages, simulated: {} }",
+        &[
+            "f:4:17: providers.q.dialect: simulated providers answer in `openai_chat`, which is \
+         translated for every client; leave `dialect` out",
+        ],
     );
 }
 

@@ -89,12 +89,7 @@ pub async fn read(
         .headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value
-                .trim_start()
-                .to_ascii_lowercase()
-                .starts_with("text/event-stream")
-        });
+        .is_some_and(is_event_stream);
     if outbound.call.stream.wanted && is_events {
         return stream(outbound, EventSource::Http(body))
             .await
@@ -106,6 +101,14 @@ pub async fn read(
     } else {
         Ok(Reply::Whole(whole))
     }
+}
+
+/// True for the content types of the framings that streams come in.
+fn is_event_stream(content_type: &str) -> bool {
+    let content_type = content_type.trim_start().to_ascii_lowercase();
+    ["text/event-stream", "application/vnd.amazon.eventstream"]
+        .iter()
+        .any(|framing| content_type.starts_with(framing))
 }
 
 async fn whole_body(

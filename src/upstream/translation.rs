@@ -14,7 +14,8 @@ use crate::error::{ErrorKind, ProxyError, UpstreamRefusal};
 use crate::types::chat::{ChatEvent, Notes};
 use crate::types::{AttemptFailure, Call, Next, Outcome, RequestId};
 use crate::wire::facts::NotADialect;
-use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, FramingError, SseFramer};
+use crate::wire::framing::aws_eventstream::{DEFAULT_MAX_MESSAGE_BYTES, EventstreamFramer};
+use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 use crate::wire::translate::{
     Asked, Framing, Host, StreamReader, StreamWriter, Target, Translate, UpstreamPath, WireEvent,
 };
@@ -201,46 +202,78 @@ impl std::fmt::Debug for Translated {
 /// Cuts events out of an upstream's bytes.
 enum UpstreamFramer {
     Sse(SseFramer),
+    AwsEventstream(EventstreamFramer),
 }
 
 impl UpstreamFramer {
     fn new(framing: Framing) -> Self {
         match framing {
-            Framing::Sse | Framing::AwsEventstream => {
-                Self::Sse(SseFramer::new(DEFAULT_MAX_EVENT_BYTES))
+            Framing::Sse => Self::Sse(SseFramer::new(DEFAULT_MAX_EVENT_BYTES)),
+            Framing::AwsEventstream => {
+                Self::AwsEventstream(EventstreamFramer::new(DEFAULT_MAX_MESSAGE_BYTES))
             }
         }
     }
 
-    fn push(&mut self, chunk: Bytes) -> Result<(), FramingError> {
+    /// True unless the bytes cannot be framed.
+    fn push(&mut self, chunk: Bytes) -> bool {
         match self {
-            Self::Sse(framer) => framer.push(chunk),
+            Self::Sse(framer) => framer.push(chunk).is_ok(),
+            Self::AwsEventstream(framer) => framer.push(chunk).is_ok(),
         }
+    }
+
+    /// Hands the next event to `read`; false when there is none.
+    fn next(&mut self, read: impl FnOnce(WireEvent<'_>)) -> bool {
+        match self {
+            Self::Sse(framer) => framer.next_event().is_some_and(|event| {
+                read_sse(&event, read);
+                true
+            }),
+            Self::AwsEventstream(framer) => framer.next_event().is_some_and(|message| {
+                let (name, data) = (message.name(), message.data());
+                read(WireEvent { name, data: &data });
+                true
+            }),
+        }
+    }
+
+    /// Hands on what was left without its end, where the framing tolerates that.
+    fn finish(&mut self, read: impl FnOnce(WireEvent<'_>)) {
+        if let Self::Sse(framer) = self
+            && let Some(event) = framer.finish()
+        {
+            read_sse(&event, read);
+        }
+    }
+}
+
+fn read_sse(event: &SseEvent, read: impl FnOnce(WireEvent<'_>)) {
+    if let Some(data) = event.data() {
+        let name = event.name().and_then(|name| std::str::from_utf8(name).ok());
+        read(WireEvent { name, data: &data });
     }
 }
 
 impl Translated {
     /// Translates the events that are there.
     fn translate(&mut self) {
-        let UpstreamFramer::Sse(framer) = &mut self.framer;
-        while let Some(event) = framer.next_event() {
-            let Some(data) = event.data() else { continue };
-            let name = event.name().and_then(|name| std::str::from_utf8(name).ok());
-            read(&mut *self.reader, &mut self.events, name, &data);
-            write(&mut *self.writer, &mut self.events, &mut self.out);
+        let (reader, events) = (&mut self.reader, &mut self.events);
+        while self.framer.next(|event| take(&mut **reader, events, event)) {
+            for event in events.drain(..) {
+                self.writer.write(&event, &mut self.out);
+            }
         }
     }
 
     fn end(&mut self) {
-        let UpstreamFramer::Sse(framer) = &mut self.framer;
-        if let Some(event) = framer.finish()
-            && let Some(data) = event.data()
-        {
-            let name = event.name().and_then(|name| std::str::from_utf8(name).ok());
-            read(&mut *self.reader, &mut self.events, name, &data);
+        let (reader, events) = (&mut self.reader, &mut self.events);
+        self.framer
+            .finish(|event| take(&mut **reader, events, event));
+        reader.finish(events);
+        for event in events.drain(..) {
+            self.writer.write(&event, &mut self.out);
         }
-        self.reader.finish(&mut self.events);
-        write(&mut *self.writer, &mut self.events, &mut self.out);
         self.is_over = true;
     }
 
@@ -262,9 +295,7 @@ impl Translated {
                         continue;
                     };
                     // What cannot be framed is as good as torn: whoever reads on sees no end.
-                    if self.framer.push(chunk).is_err() {
-                        self.is_over = true;
-                    }
+                    self.is_over = !self.framer.push(chunk);
                     self.translate();
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -275,19 +306,8 @@ impl Translated {
 }
 
 /// Reads one event. What is not of the dialect is left out: the rest may be read all the same.
-fn read(
-    reader: &mut dyn StreamReader,
-    events: &mut Vec<ChatEvent>,
-    name: Option<&str>,
-    data: &[u8],
-) {
-    if let Err(error) = reader.read(WireEvent { name, data }, events) {
+fn take(reader: &mut dyn StreamReader, events: &mut Vec<ChatEvent>, event: WireEvent<'_>) {
+    if let Err(error) = reader.read(event, events) {
         tracing::debug!(reason = error.reason, "an event is not of its dialect");
-    }
-}
-
-fn write(writer: &mut dyn StreamWriter, events: &mut Vec<ChatEvent>, out: &mut BytesMut) {
-    for event in events.drain(..) {
-        writer.write(&event, out);
     }
 }

@@ -80,7 +80,16 @@ pub const fn dialect_of(dialect: DialectConfig) -> DialectId {
 
 fn endpoint(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) -> ProviderEndpoint {
     match (&provider.base_url, &provider.simulated) {
-        (None, Some(simulated)) => ProviderEndpoint::Simulated(simulated_params(simulated)),
+        (None, Some(simulated)) => {
+            if !matches!(provider.dialect, DialectConfig::OpenaiChat) {
+                cx.error_hint(
+                    at!["providers", name, "dialect"],
+                    "simulated providers answer in `openai_chat`, which is translated for every client",
+                    "leave `dialect` out",
+                );
+            }
+            ProviderEndpoint::Simulated(simulated_params(simulated))
+        }
         (Some(base_url), None) => {
             ProviderEndpoint::Http(http_endpoint(cx, name, base_url, provider))
         }
