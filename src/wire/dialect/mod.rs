@@ -4,6 +4,7 @@
 pub mod anthropic_messages;
 pub mod gemini_generate;
 pub mod openai_chat;
+pub mod openai_responses;
 
 use bytes::Bytes;
 

@@ -222,7 +222,10 @@ impl Answer {
 }
 
 /// The value of `error`: OpenAI's object, or a plain string as some servers write.
-fn error_report(walk: &mut Walk<'_>, peek: Peek) -> Result<ErrorReport, JiterError> {
+pub(in crate::wire) fn error_report(
+    walk: &mut Walk<'_>,
+    peek: Peek,
+) -> Result<ErrorReport, JiterError> {
     let mut report = ErrorReport::default();
     match peek {
         Peek::Object => {
@@ -235,7 +238,7 @@ fn error_report(walk: &mut Walk<'_>, peek: Peek) -> Result<ErrorReport, JiterErr
     Ok(report)
 }
 
-fn error_member(
+pub(in crate::wire) fn error_member(
     walk: &mut Walk<'_>,
     member: &Member<'_>,
     report: &mut ErrorReport,

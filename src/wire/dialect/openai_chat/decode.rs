@@ -10,7 +10,7 @@ use jiter::Peek;
 
 use super::fault::Fault;
 use super::members::{Known, boolean, count, text};
-use super::messages;
+use super::{items, messages};
 use crate::error::{ErrorKind, ProxyError};
 use crate::types::{
     Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
@@ -100,6 +100,7 @@ struct Draft {
     user: Option<String>,
     safety_identifier: Option<String>,
     suffix: Option<Span>,
+    instructions: Option<Span>,
 }
 
 impl Draft {
@@ -128,18 +129,21 @@ impl Draft {
             user: None,
             safety_identifier: None,
             suffix: None,
+            instructions: None,
         }
     }
 
     fn member(&mut self, walk: &mut Walk<'_>, member: &Member<'_>) -> Result<(), Fault> {
-        if let Some(known) = Known::of(&member.name) {
+        let responses = self.call.endpoint == Endpoint::Responses;
+        let known = Known::of(&member.name);
+        if let Some(known) = known.filter(|known| responses || !known.is_of_responses()) {
             let bit = 1 << known as u32;
             if self.seen & bit != 0 {
                 return Err(Fault::twice(&String::from_utf8_lossy(&member.name)));
             }
             self.seen |= bit;
             self.known(walk, known, member)?;
-        } else if let Some(meant) = Known::lookalike(&member.name) {
+        } else if let Some(meant) = Known::lookalike(&member.name, responses) {
             let name = String::from_utf8_lossy(&member.name);
             let message = format!("`{name}` is not allowed; write `{meant}`");
             return Err(Fault::field(name, message));
@@ -172,6 +176,21 @@ impl Draft {
             Known::Input if self.call.endpoint == Endpoint::Embeddings => {
                 self.inputs(walk, "input", peek)?;
             }
+            Known::Input if self.call.endpoint == Endpoint::Responses => {
+                self.call.turns = items::turns(walk, peek, &mut self.call.needs)?;
+            }
+            Known::Instructions if peek == Peek::String => {
+                self.instructions = Some(walk.string()?);
+            }
+            Known::MaxOutputTokens => {
+                self.max_tokens = count(walk, "max_output_tokens", peek)?;
+            }
+            Known::Text if peek == Peek::Object => {
+                walk.object(|walk, member| match &*member.name {
+                    b"format" => self.response_format(walk, member.peek, "text.format"),
+                    _ => walk.skip(member.peek).map_err(Fault::from),
+                })?;
+            }
             Known::Suffix if peek == Peek::String => self.suffix = Some(walk.string()?),
             Known::Stream => {
                 self.call.stream.wanted = boolean(walk, "stream", peek)?.unwrap_or(false);
@@ -185,7 +204,7 @@ impl Draft {
             }
             Known::Tools => self.tools(walk, "tools", peek)?,
             Known::Functions => self.tools(walk, "functions", peek)?,
-            Known::ResponseFormat => self.response_format(walk, peek)?,
+            Known::ResponseFormat => self.response_format(walk, peek, "response_format")?,
             Known::Modalities => self.modalities(walk, peek)?,
             Known::Audio => {
                 self.call.needs.audio |= peek != Peek::Null;
@@ -201,7 +220,12 @@ impl Draft {
                     text(walk, "prompt_cache_key", peek, MAX_SESSION_BYTES)?;
             }
             // Members of another endpoint pass through like unknown ones.
-            Known::Messages | Known::Prompt | Known::Input | Known::Suffix => walk.skip(peek)?,
+            Known::Messages
+            | Known::Prompt
+            | Known::Input
+            | Known::Suffix
+            | Known::Instructions
+            | Known::Text => walk.skip(peek)?,
         }
         Ok(())
     }
@@ -316,27 +340,28 @@ impl Draft {
         Ok(())
     }
 
-    fn response_format(&mut self, walk: &mut Walk<'_>, peek: Peek) -> Result<(), Fault> {
-        const PARAM: &str = "response_format.type";
+    fn response_format(
+        &mut self,
+        walk: &mut Walk<'_>,
+        peek: Peek,
+        place: &str,
+    ) -> Result<(), Fault> {
+        let param = || format!("{place}.type");
         match peek {
             Peek::Null => return Ok(walk.skip(peek)?),
             Peek::Object => {}
             _ => {
-                return Err(Fault::wrong_type(
-                    "response_format",
-                    "an object or null",
-                    peek,
-                ));
+                return Err(Fault::wrong_type(place, "an object or null", peek));
             }
         }
         let mut kind = None;
         walk.object(|walk, member| match (&*member.name, member.peek) {
-            (b"type", _) if kind.is_some() => Err(Fault::twice(PARAM)),
+            (b"type", _) if kind.is_some() => Err(Fault::twice(&param())),
             (b"type", Peek::String) => {
                 kind = Some(walk.string()?);
                 Ok(())
             }
-            (b"type", peek) => Err(Fault::wrong_type(PARAM, "a string", peek)),
+            (b"type", peek) => Err(Fault::wrong_type(&param(), "a string", peek)),
             (_, peek) => walk.skip(peek).map_err(Fault::from),
         })?;
         if let Some(kind) = kind {
@@ -424,7 +449,8 @@ impl Draft {
             return Err(Fault::missing("model", MODEL_ALLOWED));
         }
         let (texts, param, allowed) = match self.call.endpoint {
-            Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
+            Endpoint::Responses => (Known::Input, "input", items::INPUT_ALLOWED),
+            Endpoint::ChatCompletions | Endpoint::Messages => {
                 (Known::Messages, "messages", messages::MESSAGES_ALLOWED)
             }
             Endpoint::Completions => (Known::Prompt, "prompt", messages::INPUTS_ALLOWED),
@@ -437,6 +463,15 @@ impl Draft {
             && self.call.endpoint == Endpoint::Completions
         {
             turn.parts.push(Part::Text(suffix));
+        }
+        if let Some(instructions) = self.instructions {
+            self.call
+                .turns
+                .insert(0, items::said(Role::System, Part::Text(instructions)));
+        }
+        if self.call.endpoint == Endpoint::Responses {
+            // The last event of every stream has the usage.
+            self.call.stream.include_usage = true;
         }
         self.call.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
         self.call.end_user = self.user.or(self.safety_identifier);

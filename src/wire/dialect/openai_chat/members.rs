@@ -1,4 +1,5 @@
-//! The top-level members that decoding reads, and their plain values.
+//! The top-level members that decoding reads, and their plain values. Of both dialects of OpenAI: a body
+//! has few members and most have one name and meaning in both.
 
 use jiter::Peek;
 
@@ -28,6 +29,9 @@ pub(super) enum Known {
     SafetyIdentifier,
     Metadata,
     PromptCacheKey,
+    Instructions,
+    MaxOutputTokens,
+    Text,
 }
 
 impl Known {
@@ -53,13 +57,24 @@ impl Known {
             b"safety_identifier" => Self::SafetyIdentifier,
             b"metadata" => Self::Metadata,
             b"prompt_cache_key" => Self::PromptCacheKey,
+            b"instructions" => Self::Instructions,
+            b"max_output_tokens" => Self::MaxOutputTokens,
+            b"text" => Self::Text,
             _ => return None,
         })
     }
 
+    /// True for members that only the Responses API has.
+    pub(super) const fn is_of_responses(self) -> bool {
+        matches!(
+            self,
+            Self::Instructions | Self::MaxOutputTokens | Self::Text
+        )
+    }
+
     /// A member that some JSON readers (Go's, for one) take for a known one because they ignore
     /// case, and also fold the long s and the Kelvin sign.
-    pub(super) fn lookalike(name: &[u8]) -> Option<String> {
+    pub(super) fn lookalike(name: &[u8], responses: bool) -> Option<String> {
         if !name
             .iter()
             .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
@@ -70,7 +85,8 @@ impl Known {
             .replace('\u{17f}', "s")
             .replace('\u{212a}', "k")
             .to_ascii_lowercase();
-        Self::of(folded.as_bytes()).map(|_| folded)
+        let known = Self::of(folded.as_bytes())?;
+        (responses || !known.is_of_responses()).then_some(folded)
     }
 }
 

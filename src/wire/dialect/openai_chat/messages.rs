@@ -62,7 +62,7 @@ fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
                 content_seen = true;
                 match peek {
                     Peek::String => turn.parts.push(Part::Text(walk.string()?)),
-                    Peek::Array => parts(walk, index, &mut turn, needs)?,
+                    Peek::Array => parts(walk, &param("content"), &mut turn, needs)?,
                     Peek::Null => walk.skip(peek)?,
                     _ => return Err(Fault::wrong_type(&param("content"), CONTENT_ALLOWED, peek)),
                 }
@@ -96,7 +96,7 @@ fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
     Ok(turn)
 }
 
-fn role_named(name: &str) -> Role {
+pub(super) fn role_named(name: &str) -> Role {
     match name {
         "system" | "developer" => Role::System,
         "user" => Role::User,
@@ -106,15 +106,15 @@ fn role_named(name: &str) -> Role {
     }
 }
 
-/// Reads an array of content parts.
-fn parts(
+/// Reads an array of content parts, which stands at `place`.
+pub(super) fn parts(
     walk: &mut Walk<'_>,
-    message: usize,
+    place: &str,
     turn: &mut Turn,
     needs: &mut Needs,
 ) -> Result<(), Fault> {
     walk.array(|walk, index, peek| {
-        let param = |member: &str| format!("messages[{message}].content[{index}]{member}");
+        let param = |member: &str| format!("{place}[{index}]{member}");
         if peek != Peek::Object {
             return Err(Fault::wrong_type(&param(""), "an object", peek));
         }

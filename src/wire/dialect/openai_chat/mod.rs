@@ -3,12 +3,13 @@
 //! `decode` and `encode` are the client's request in and out, `response` and `stream` the
 //! upstream's answer, `replay` turns one form of an answer into the other.
 
-mod answer;
+pub(in crate::wire) mod answer;
 pub mod convert;
 pub mod decode;
 pub mod encode;
 pub mod errors;
 mod fault;
+mod items;
 mod members;
 mod messages;
 pub mod models;
@@ -17,7 +18,7 @@ pub mod response;
 mod stencil;
 pub mod stream;
 pub mod synthetic;
-mod usage;
+pub(in crate::wire) mod usage;
 
 use bytes::Bytes;
 

@@ -68,7 +68,12 @@ pub fn insert_cost(body: Bytes, facts: &ResponseFacts, cost: PicoUsd) -> Bytes {
 }
 
 /// `body` with the cost in the usage object that `report` found, `offset` bytes further on.
-pub(super) fn with_cost(body: &Bytes, report: &UsageReport, offset: usize, cost: PicoUsd) -> Bytes {
+pub(in crate::wire) fn with_cost(
+    body: &Bytes,
+    report: &UsageReport,
+    offset: usize,
+    cost: PicoUsd,
+) -> Bytes {
     let mut splices = Splices::new();
     let text = cost.to_string();
     if let Some(old) = report.cost {

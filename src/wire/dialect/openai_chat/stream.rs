@@ -126,7 +126,7 @@ impl StreamTap {
 
 /// Reports are cumulative, so the last one counts; a side on which it says nothing stays as an earlier
 /// one said (some report the input at the start and only the output afterwards).
-pub(super) fn with_earlier(mut latest: Tokens, earlier: Option<Tokens>) -> Tokens {
+pub(in crate::wire) fn with_earlier(mut latest: Tokens, earlier: Option<Tokens>) -> Tokens {
     let Some(earlier) = earlier else {
         return latest;
     };
@@ -220,7 +220,7 @@ pub(super) fn usage_object(tokens: &Tokens) -> serde_json::Value {
 }
 
 /// `json`, which must be one line, as an event.
-pub(super) fn event_of(json: &[u8]) -> Bytes {
+pub(in crate::wire) fn event_of(json: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(json.len() + 8);
     event.extend_from_slice(b"data: ");
     event.extend_from_slice(json);
@@ -229,7 +229,7 @@ pub(super) fn event_of(json: &[u8]) -> Bytes {
 }
 
 /// `json` without line ends, which in JSON can stand only between values.
-pub(super) fn one_line(json: &[u8]) -> Vec<u8> {
+pub(in crate::wire) fn one_line(json: &[u8]) -> Vec<u8> {
     let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
     json.iter()
         .map(|byte| if is_line_end(byte) { b' ' } else { *byte })

@@ -10,7 +10,7 @@ use crate::types::chat::{
 use crate::wire::json_in::{Object, Raw};
 
 /// Reads `messages`.
-pub(super) fn read(value: Raw<'_>) -> Result<Vec<Message>, ProxyError> {
+pub(in crate::wire) fn read(value: Raw<'_>) -> Result<Vec<Message>, ProxyError> {
     let Some(elements) = value.array() else {
         return Err(wrong("messages", "an array of messages"));
     };
@@ -23,7 +23,7 @@ pub(super) fn read(value: Raw<'_>) -> Result<Vec<Message>, ProxyError> {
     Ok(messages)
 }
 
-pub(super) fn wrong(param: &str, allowed: &str) -> ProxyError {
+pub(in crate::wire) fn wrong(param: &str, allowed: &str) -> ProxyError {
     ProxyError::invalid(param, format!("`{param}` must be {allowed}"))
 }
 
@@ -97,7 +97,7 @@ fn content(value: Option<Raw<'_>>, place: &str) -> Result<Vec<Block>, ProxyError
 }
 
 /// One content part.
-pub(super) fn part(value: Raw<'_>, place: &str) -> Result<Block, ProxyError> {
+pub(in crate::wire) fn part(value: Raw<'_>, place: &str) -> Result<Block, ProxyError> {
     let Some(mut part) = value.object() else {
         return Err(wrong(place, "an object"));
     };
@@ -172,7 +172,7 @@ fn nested(
 }
 
 /// Members as one JSON object.
-pub(super) fn as_object(extra: &Extra) -> RawJson {
+pub(in crate::wire) fn as_object(extra: &Extra) -> RawJson {
     let mut json = crate::wire::json_out::JsonOut::default();
     json.object(|it| it.extra(extra));
     RawJson::new(&json.into_string())
@@ -252,7 +252,7 @@ fn assistant(
 }
 
 /// A tool call of a message, in a request or an answer.
-pub(super) fn tool_call(value: Raw<'_>) -> Option<Block> {
+pub(in crate::wire) fn tool_call(value: Raw<'_>) -> Option<Block> {
     let mut call = value.object()?;
     let kind = call.take_string("type");
     let id = call.take_string("id").unwrap_or_default();
@@ -281,7 +281,7 @@ pub(super) fn tool_call(value: Raw<'_>) -> Option<Block> {
 }
 
 /// `arguments`: a string, or the object itself as some servers write it.
-pub(super) fn arguments(function: &mut Object<'_>) -> String {
+pub(in crate::wire) fn arguments(function: &mut Object<'_>) -> String {
     match function.take("arguments") {
         Some(value) => value.string().unwrap_or_else(|| value.get().to_owned()),
         None => String::new(),
@@ -289,7 +289,7 @@ pub(super) fn arguments(function: &mut Object<'_>) -> String {
 }
 
 /// The call of an old `functions` client, which has no id: its name serves.
-pub(super) fn legacy_call(mut call: Object<'_>) -> Option<Block> {
+pub(in crate::wire) fn legacy_call(mut call: Object<'_>) -> Option<Block> {
     let name = call.take_string("name")?;
     let input = ToolInput::Json(arguments(&mut call));
     Some(
@@ -318,7 +318,7 @@ fn last_call_named(name: Option<&str>, before: &[Message]) -> Option<String> {
 }
 
 /// `extra_content.google.thought_signature`, where Google's compatible endpoint puts a call's seal.
-pub(super) fn take_seal(call: &mut Object<'_>) -> Option<Seal> {
+pub(in crate::wire) fn take_seal(call: &mut Object<'_>) -> Option<Seal> {
     call.take_if("extra_content", |value| {
         let mut outer = value.object()?;
         let mut google = outer.take("google")?.object()?;

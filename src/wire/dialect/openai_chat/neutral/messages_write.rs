@@ -12,7 +12,10 @@ use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
 
 /// Writes every message.
-pub(super) fn write(list: &mut JsonOut, writing: &mut Writing<'_>) -> Result<(), Inexpressible> {
+pub(in crate::wire) fn write(
+    list: &mut JsonOut,
+    writing: &mut Writing<'_>,
+) -> Result<(), Inexpressible> {
     let request = writing.request;
     let mut shown = Vec::new();
     for (index, message) in request.messages.iter().enumerate() {
@@ -455,7 +458,7 @@ fn tool_call(list: &mut JsonOut, block: &Block, call: &ToolCall, writing: &mut W
 }
 
 /// `type` and the function or the custom tool.
-pub(super) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: &ToolInput) {
+pub(in crate::wire) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: &ToolInput) {
     match input {
         ToolInput::Json(arguments) => {
             it.string("type", "function");
@@ -480,7 +483,7 @@ pub(super) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: &ToolInpu
 }
 
 /// `extra_content.google.thought_signature`.
-pub(super) fn write_seal(it: &mut Members<'_>, seal: &str) {
+pub(in crate::wire) fn write_seal(it: &mut Members<'_>, seal: &str) {
     it.object("extra_content", |it| {
         it.object("google", |it| it.string("thought_signature", seal));
     });

@@ -8,13 +8,16 @@ mod answer_write;
 pub(in crate::wire) mod media;
 mod messages_read;
 mod messages_write;
-mod reasoning;
+pub(in crate::wire) mod reasoning;
 pub(in crate::wire) mod request_read;
 pub(in crate::wire) mod request_write;
 mod stream_read;
 mod stream_write;
-mod turn;
+pub(in crate::wire) mod turn;
 pub(in crate::wire) mod usage;
+
+pub(in crate::wire) use messages_read::{as_object, take_seal, wrong};
+pub(in crate::wire) use messages_write::write_seal;
 
 use bytes::Bytes;
 use jiter::JiterError;

@@ -8,18 +8,18 @@ use crate::types::chat::{Block, BlockBody, Extra, ReasoningBlock, Seal};
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
 
-pub(super) const NAME: &str = "openai_chat";
+pub(in crate::wire) const NAME: &str = "openai_chat";
 
 /// One entry of `reasoning_details`, or of what stands in for it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Detail {
+pub(in crate::wire) struct Detail {
     /// Entries of one number are one block.
     pub index: Option<u64>,
     pub block: ReasoningBlock,
 }
 
 /// Takes the thoughts out of a message or a delta.
-pub(super) fn take(said: &mut Object<'_>) -> Vec<Detail> {
+pub(in crate::wire) fn take(said: &mut Object<'_>) -> Vec<Detail> {
     let details = said.take_if("reasoning_details", |value| {
         value.array()?.into_iter().map(detail).collect()
     });
@@ -73,7 +73,7 @@ fn detail(value: Raw<'_>) -> Option<Detail> {
 }
 
 /// Puts the pieces of one block together, as a client does who collected them from a stream.
-pub(super) fn joined(details: Vec<Detail>) -> Vec<ReasoningBlock> {
+pub(in crate::wire) fn joined(details: Vec<Detail>) -> Vec<ReasoningBlock> {
     let mut joined: Vec<Detail> = Vec::new();
     for detail in details {
         match joined.last_mut() {
@@ -89,7 +89,7 @@ pub(super) fn joined(details: Vec<Detail>) -> Vec<ReasoningBlock> {
 }
 
 /// True when `next` goes on with the block of `last`.
-pub(super) fn continues(last: &Detail, next: &Detail) -> bool {
+pub(in crate::wire) fn continues(last: &Detail, next: &Detail) -> bool {
     let one_block = match (last.index, next.index) {
         (Some(last), Some(next)) => last == next,
         (None, None) => last.block.seal.is_none(),
@@ -101,7 +101,7 @@ pub(super) fn continues(last: &Detail, next: &Detail) -> bool {
         && last.block.is_summary == next.block.is_summary
 }
 
-pub(super) fn blocks(details: Vec<Detail>) -> impl Iterator<Item = Block> {
+pub(in crate::wire) fn blocks(details: Vec<Detail>) -> impl Iterator<Item = Block> {
     let of = |block| Block {
         body: BlockBody::Reasoning(block),
         cache_mark: None,
@@ -111,7 +111,7 @@ pub(super) fn blocks(details: Vec<Detail>) -> impl Iterator<Item = Block> {
 }
 
 /// One entry of `reasoning_details`; `seal` as it is written for whoever reads this.
-pub(super) fn write_detail(
+pub(in crate::wire) fn write_detail(
     json: &mut JsonOut,
     block: &ReasoningBlock,
     text: &str,
@@ -140,7 +140,7 @@ pub(super) fn write_detail(
 
 /// `reasoning_content` and `reasoning_details` of these blocks, each with its seal as it is written for
 /// whoever reads this.
-pub(super) fn write(it: &mut Members<'_>, blocks: &[(&ReasoningBlock, Option<String>)]) {
+pub(in crate::wire) fn write(it: &mut Members<'_>, blocks: &[(&ReasoningBlock, Option<String>)]) {
     let mut text = String::new();
     for (block, _) in blocks.iter().filter(|(block, _)| !block.text.is_empty()) {
         if !text.is_empty() {

@@ -13,9 +13,9 @@ use crate::wire::foreign;
 use crate::wire::json_out::{JsonOut, Members};
 use crate::wire::translate::Target;
 
-/// OpenAI's least output cap is named otherwise for its reasoning models, and only they and their
-/// hosts know the newer name, so the upstream's name for the model decides.
-fn takes_completion_cap(upstream_model: &str) -> bool {
+/// True for OpenAI's reasoning models, by the upstream's name. They alone take the output cap by its newer
+/// name and return encrypted thoughts.
+pub(in crate::wire) fn thinks(upstream_model: &str) -> bool {
     let name = upstream_model.rsplit('/').next().unwrap_or(upstream_model);
     let mut letters = name.bytes();
     let is_o_series = letters.next() == Some(b'o') && letters.next().is_some_and(is_digit);
@@ -31,7 +31,7 @@ const fn is_digit(byte: u8) -> bool {
 }
 
 /// Members of OpenAI's other dialect that have the same name and meaning here.
-const SHARED: [&str; 3] = [
+pub(in crate::wire) const SHARED: [&str; 3] = [
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
@@ -117,7 +117,7 @@ impl Writing<'_> {
         });
         result?;
         self.tools(it);
-        let cap = if takes_completion_cap(target.upstream_model) {
+        let cap = if thinks(target.upstream_model) {
             "max_completion_tokens"
         } else {
             "max_tokens"
@@ -395,7 +395,7 @@ mod tests {
             "openai/o4-mini",
             "gpt-10",
         ] {
-            assert!(takes_completion_cap(newer), "{newer}");
+            assert!(thinks(newer), "{newer}");
         }
         for older in [
             "gpt-4o",
@@ -406,7 +406,7 @@ mod tests {
             "mistral-large",
             "",
         ] {
-            assert!(!takes_completion_cap(older), "{older}");
+            assert!(!thinks(older), "{older}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answer_read::{self, annotation, images, refuse, thinking_text};
 use super::messages_read::take_seal;
-use super::reasoning::Detail;
+use super::reasoning::{Detail, NAME};
 use super::turn::{CallPiece, Turn};
 use super::usage;
 use super::with_mended;
@@ -108,7 +108,7 @@ impl ChunkReader {
         let at = index as usize;
         while self.turns.len() <= at {
             let next = u32::try_from(self.turns.len()).unwrap_or(0);
-            self.turns.push(Turn::new(next));
+            self.turns.push(Turn::new(next).marking_thoughts(NAME));
         }
         let turn = &mut self.turns[at];
         if turn.finished {

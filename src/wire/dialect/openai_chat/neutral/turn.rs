@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::reasoning::{Detail, NAME, continues};
+use super::reasoning::{Detail, continues};
 use crate::types::chat::message::ToolInput;
 use crate::types::chat::{
     Block, BlockBody, BlockStart, ChatEvent, Delta, Finish, FinishReason, Seal,
@@ -14,8 +14,10 @@ use crate::types::chat::{
 
 /// One choice of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(in crate::wire) struct Turn {
     choice: u32,
+    /// The dialect whose unsealed thoughts get an empty seal, so that they come back to it alone.
+    marks_thoughts: Option<&'static str>,
     /// The number of the block at the front of the line.
     block: u32,
     line: VecDeque<Item>,
@@ -55,7 +57,7 @@ struct Call {
 
 /// A piece of a call as it stands in a chunk.
 #[derive(Debug, Default)]
-pub(super) struct CallPiece {
+pub(in crate::wire) struct CallPiece {
     pub index: Option<u64>,
     pub id: String,
     pub name: String,
@@ -70,6 +72,24 @@ impl Turn {
             choice,
             ..Self::default()
         }
+    }
+
+    pub fn marking_thoughts(self, dialect: &'static str) -> Self {
+        Self {
+            marks_thoughts: Some(dialect),
+            ..self
+        }
+    }
+
+    /// True before anything was said.
+    pub fn is_silent(&self) -> bool {
+        self.block == 0 && self.line.is_empty()
+    }
+
+    /// A text of its own begins.
+    pub fn begin_text(&mut self, out: &mut Vec<ChatEvent>) {
+        self.push(Kind::Text);
+        self.advance(out);
     }
 
     pub fn text(&mut self, text: String, out: &mut Vec<ChatEvent>) {
@@ -311,12 +331,12 @@ impl Turn {
         let Some(item) = self.line.pop_front() else {
             return;
         };
-        // Thoughts without a seal get an empty one, so that they come back to this dialect alone.
-        if matches!(&item.kind, Kind::Thought(detail) if detail.block.seal.is_none()) {
+        let unsealed = matches!(&item.kind, Kind::Thought(detail) if detail.block.seal.is_none());
+        if let Some(dialect) = self.marks_thoughts.filter(|_| unsealed) {
             out.push(ChatEvent::BlockDelta {
                 choice,
                 block,
-                delta: Delta::Seal(Seal::read("", NAME)),
+                delta: Delta::Seal(Seal::read("", dialect)),
             });
         }
         out.push(ChatEvent::BlockEnd { choice, block });
