@@ -3,6 +3,9 @@
 
 use crate::types::chat::{ChatRequest, Extra, Inexpressible, Notes, RawJson};
 
+/// How the Responses API numbers its items and says that they are complete: nothing that anyone asks for.
+const BOOKKEEPING: [&str; 4] = ["id", "item", "status", "type"];
+
 /// Notes or refuses what `request` has beside the named members, unless it was written in `dialect`. Members named in
 /// `shared` are the writer's own matter.
 ///
@@ -41,7 +44,8 @@ pub(in crate::wire) fn note_extra(
     notes: &mut Notes,
 ) {
     let said = extra.iter().filter(|(_, value)| !says_nothing(value));
-    let names: Vec<&str> = said.map(|(name, _)| name).collect();
+    let names = said.map(|(name, _)| name);
+    let names: Vec<&str> = names.filter(|name| !BOOKKEEPING.contains(name)).collect();
     if names.is_empty() {
         return;
     }

@@ -24,7 +24,7 @@ pub(super) const RESPONSES: Names = Names {
 };
 
 /// Members that a response repeats from its request, and what stands there when the request has none.
-const REPEATED: [(&str, &str); 21] = [
+const REPEATED: [(&str, &str); 20] = [
     ("background", "false"),
     ("instructions", "null"),
     ("max_output_tokens", "null"),
@@ -36,7 +36,6 @@ const REPEATED: [(&str, &str); 21] = [
     ("prompt_cache_retention", "null"),
     ("reasoning", r#"{"effort":null,"summary":null}"#),
     ("safety_identifier", "null"),
-    ("service_tier", r#""default""#),
     ("store", "true"),
     ("temperature", "1.0"),
     ("text", r#"{"format":{"type":"text"}}"#),
@@ -131,10 +130,12 @@ impl Frame {
         });
         let given = |name: &str| extra.iter().any(|(other, _)| other == name);
         for (name, value) in self.repeated.iter().filter(|(name, _)| !given(name)) {
-            match (&self.service_tier, *name) {
-                (Some(tier), "service_tier") => it.string(name, tier),
-                _ => it.member(name).raw_text(value),
-            }
+            it.member(name).raw_text(value);
+        }
+        // What was served, never what was asked for: a price may depend on it.
+        match &self.service_tier {
+            Some(tier) => it.string("service_tier", tier),
+            None => it.null("service_tier"),
         }
         match usage {
             Some(tokens) => it.object("usage", |it| usage::write(it, tokens, &RESPONSES)),

@@ -44,8 +44,12 @@ fn joins(last: &Message, next: &Message) -> bool {
 fn item(mut object: Object<'_>, whole: Raw<'_>, place: &str) -> Result<Message, ProxyError> {
     let kind = object.get("type").and_then(Raw::string);
     match kind.as_deref() {
-        None | Some("message") => spoken(object, place),
+        None | Some("message") => {
+            object.take_any("type");
+            spoken(object, place)
+        }
         Some("function_call_output" | "custom_tool_call_output") => {
+            object.take_any("type");
             let result = ToolResult {
                 call_id: object.take_string("call_id").unwrap_or_default(),
                 name: object.take_string("name"),
@@ -104,6 +108,7 @@ pub(super) fn assistant_item(mut object: Object<'_>, whole: Raw<'_>) -> Vec<Bloc
     let kind = object.get("type").and_then(Raw::string);
     let body = match kind.as_deref() {
         Some("message") => {
+            object.take_any("type");
             object.take_any("role");
             let mut blocks = content(object.take("content"), "content").unwrap_or_default();
             keep_item(&mut blocks, &object.rest());

@@ -4,8 +4,8 @@ use super::NAME;
 use super::items_read::ITEM;
 use super::request_write::{Writing, refuse};
 use crate::types::chat::{
-    Block, BlockBody, Inexpressible, Media, Message, ReasoningBlock, Source, Speaker, ToolCall,
-    ToolInput,
+    Block, BlockBody, Citation, Extra, Inexpressible, Media, Message, ReasoningBlock, Source,
+    Speaker, ToolCall, ToolInput,
 };
 use crate::wire::dialect::openai_chat::neutral::media::url_of;
 use crate::wire::dialect::openai_chat::neutral::write_seal;
@@ -219,16 +219,13 @@ fn tool_result(
     }
     let mut wrote = Ok(());
     list.object(|it| {
-        // Its own type stands with the members that were left over.
-        if !writing.own || message.extra.iter().all(|(name, _)| name != "type") {
-            let is_custom = writing.is_custom_call(&result.call_id);
-            let kind = if is_custom {
-                "custom_tool_call_output"
-            } else {
-                "function_call_output"
-            };
-            it.string("type", kind);
-        }
+        let is_custom = writing.is_custom_call(&result.call_id);
+        let kind = if is_custom {
+            "custom_tool_call_output"
+        } else {
+            "function_call_output"
+        };
+        it.string("type", kind);
         it.string("call_id", &result.call_id);
         wrote = content(it.member("output"), &blocks, place, writing);
         if writing.own {
@@ -265,10 +262,9 @@ fn assistant(
                 note_mark(block, writing);
                 list.object(|it| {
                     write_call(it, call);
-                    if let Some(seal) = &call.seal {
-                        if let Some(seal) = seal.for_upstream(NAME) {
-                            write_seal(it, seal);
-                        }
+                    let seal = call.seal.as_ref().and_then(|seal| seal.for_upstream(NAME));
+                    if let Some(seal) = seal {
+                        write_seal(it, seal);
                     }
                     if writing.own {
                         it.extra(&block.extra);
@@ -298,6 +294,10 @@ fn close_message(list: &mut JsonOut, open: &mut Vec<&Block>, writing: &Writing<'
         .filter(|_| writing.own)
         .map(crate::wire::json_in::Object::rest);
     list.object(|it| {
+        let unmarked = item.as_ref().is_none_or(Extra::is_empty);
+        if !unmarked {
+            it.string("type", "message");
+        }
         it.string("role", "assistant");
         let plain = match open.as_slice() {
             [block] => match &block.body {
@@ -306,9 +306,6 @@ fn close_message(list: &mut JsonOut, open: &mut Vec<&Block>, writing: &Writing<'
             },
             _ => None,
         };
-        let unmarked = item
-            .as_ref()
-            .is_none_or(crate::types::chat::Extra::is_empty);
         match plain.filter(|_| unmarked) {
             Some(text) => it.string("content", text),
             None => it.array("content", |parts| {
@@ -353,12 +350,7 @@ pub(super) fn write_said(parts: &mut JsonOut, block: &Block, own: bool) {
 }
 
 /// A source of a text of `length` characters.
-pub(super) fn write_annotation(
-    list: &mut JsonOut,
-    citation: &crate::types::chat::Citation,
-    length: u64,
-    own: bool,
-) {
+pub(super) fn write_annotation(list: &mut JsonOut, citation: &Citation, length: u64, own: bool) {
     if let (Some(native), true) = (&citation.native, own) {
         return list.raw(native);
     }

@@ -128,7 +128,7 @@ impl Response {
                             })
                         }
                         _ => walk.skip(peek),
-                    })?
+                    })?;
                 }
                 (_, peek) => walk.skip(peek)?,
             }

@@ -27,6 +27,7 @@ pub(super) struct EventReader {
     /// The part of a summary that the last text belonged to.
     summary_part: Option<u64>,
     thought_id: Option<String>,
+    thought_is_summary: bool,
 }
 
 impl StreamReader for EventReader {
@@ -175,6 +176,7 @@ impl EventReader {
         }
         self.item_spoke = true;
         self.summary_part = part;
+        self.thought_is_summary = is_summary;
         let block = ReasoningBlock {
             id: self.thought_id.clone(),
             text,
@@ -205,6 +207,7 @@ impl EventReader {
                     if spoke {
                         thought.text.clear();
                         thought.is_hidden = false;
+                        thought.is_summary = self.thought_is_summary;
                     } else {
                         thought.is_hidden &= thought.text.is_empty();
                     }

@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::OpenaiResponses;
+use crate::types::Role as R;
+use crate::types::chat::Speaker as S;
 use crate::types::chat::{
     AnswerHead, BlockBody, BlockStart, ChatAnswer, ChatEvent, ChatRequest, Citation, Delta,
-    FinishReason, Notes, Seal, Speaker, ToolInput,
+    FinishReason, Notes, Seal, ToolInput,
 };
-use crate::types::{Directives, Endpoint, PicoUsd, Role, StreamRequest, Tokens};
+use crate::types::{Directives, Endpoint, PicoUsd, StreamRequest, Tokens};
 use crate::wire::dialect::{Dialect, Synthetic};
 use crate::wire::facts::{EventKind, StreamFacts};
 use crate::wire::framing::sse::SseFramer;
@@ -96,7 +98,7 @@ fn request() -> Value {
         "model": "gpt-5",
         "instructions": "Be brief.",
         "input": [
-            {"role": "developer", "content": "In French.", "type": "message"},
+            {"role": "developer", "content": "In French."},
             {"role": "user", "content": [
                 {"type": "input_text", "text": "What is this?"},
                 {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "low"},
@@ -137,8 +139,7 @@ fn request() -> Value {
 #[test]
 fn a_request_comes_back_as_it_went() {
     let read = read_request(&request());
-    let speakers: Vec<Speaker> = read.messages.iter().map(|it| it.speaker).collect();
-    use Speaker as S;
+    let speakers: Vec<S> = read.messages.iter().map(|it| it.speaker).collect();
     let expect = [
         S::System,
         S::Developer,
@@ -195,7 +196,7 @@ fn another_dialects_request_is_put_into_items() {
             "include": ["reasoning.encrypted_content"], "store": false})
     );
     let notes: Vec<&str> = notes.iter().map(|note| &*note.field).collect();
-    assert_eq!(notes, ["top_k", "odd", "messages[2].reasoning"]);
+    assert_eq!(notes, ["top_k", "odd", "messages[1].reasoning"]);
     read.stop.push("x".to_owned());
     let refused = OpenaiResponses.write_request(&read, &TARGET, &mut Notes::default());
     assert_eq!(refused.expect_err("refused").field, "stop");
@@ -214,8 +215,7 @@ fn decoding_finds_what_routing_needs() {
     assert_eq!(call.directives.session.as_deref(), Some("p"));
     assert_eq!(call.end_user.as_deref(), Some("u"));
     assert!(call.stream.include_usage && !call.stream.wanted);
-    let roles: Vec<Role> = call.turns.iter().map(|turn| turn.role).collect();
-    use Role as R;
+    let roles: Vec<R> = call.turns.iter().map(|turn| turn.role).collect();
     let expect = [
         R::System,
         R::System,
