@@ -6,6 +6,7 @@
 
 mod attempting;
 mod cached;
+mod counting;
 mod detached;
 mod endpoints;
 mod gathering;

@@ -19,6 +19,8 @@ const MAX_AMOUNT_BYTES: usize = 32;
 const MAX_SESSION_BYTES: usize = 256;
 /// As OpenAI's and Stripe's.
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Some twenty names of betas.
+const MAX_BETAS_BYTES: usize = 1024;
 /// As OpenAI's `metadata`.
 const MAX_TAGS: usize = 16;
 const MAX_TAG_NAME_BYTES: usize = 64;
@@ -50,6 +52,7 @@ pub fn directives(headers: &HeaderMap) -> Result<Directives, ProxyError> {
                 let key = text(name, value, MAX_IDEMPOTENCY_KEY_BYTES)?;
                 once(name, &mut found.idempotency_key, key)?;
             }
+            name @ "anthropic-beta" => betas(name, value, &mut found.anthropic_beta)?,
             name @ "cache-control" => cache_control(name, value, &mut found.cache)?,
             "traceparent" => {
                 let value = value.to_str().ok().filter(|value| is_traceparent(value));
@@ -105,6 +108,27 @@ fn amount(name: &str, value: &HeaderValue) -> Result<PicoUsd, ProxyError> {
         .flatten()
         .filter(|amount| *amount >= PicoUsd::ZERO);
     amount.ok_or_else(|| refuse(name, "an amount in USD, 0 or more, such as 0.05"))
+}
+
+/// Names of betas, separated by commas; the header may come in several lines. It goes upstream, so that
+/// nothing else may stand in it.
+fn betas(name: &str, value: &HeaderValue, betas: &mut Option<String>) -> Result<(), ProxyError> {
+    let text = text(name, value, MAX_BETAS_BYTES)?;
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b',' | b' ');
+    let together = betas.as_ref().map_or(0, String::len) + text.len();
+    if !text.bytes().all(plain) || together > MAX_BETAS_BYTES {
+        let allowed = "names of letters, digits, `_`, `-` and `.`, separated by commas";
+        return Err(refuse(name, allowed));
+    }
+    match betas {
+        None => *betas = Some(text),
+        Some(betas) => {
+            betas.push(',');
+            betas.push_str(&text);
+        }
+    }
+    Ok(())
 }
 
 /// `k=v,k=v`; the header may come in several lines.
@@ -237,6 +261,8 @@ mod tests {
             ("cache-control", "No-Cache, max-age=\"60\", no-transform"),
             ("cache-control", "no-store, max-age=30, only-if-cached"),
             ("idempotency-key", "abc"),
+            ("anthropic-beta", "files-api-2025-04-14, a"),
+            ("anthropic-beta", "b"),
             ("traceparent", parent),
             ("x-other", "é"),
         ])
@@ -260,6 +286,7 @@ mod tests {
                 max_age: Some(Duration::from_secs(30)),
             },
             idempotency_key: Some("abc".to_owned()),
+            anthropic_beta: Some("files-api-2025-04-14, a,b".to_owned()),
             traceparent: Some(parent.to_owned()),
         };
         assert_eq!(found, expect);
@@ -286,6 +313,8 @@ mod tests {
         check_refused("x-tollgate-session", &"s".repeat(300));
         check_refused("x-tollgate-session", "é");
         check_refused("idempotency-key", &"k".repeat(256));
+        check_refused("anthropic-beta", "a\"b");
+        check_refused("anthropic-beta", &"a".repeat(1025));
         check_refused("cache-control", "max-age=soon");
         check_refused("cache-control", "max-age");
     }

@@ -11,4 +11,4 @@ mod route;
 pub use body::{collect, discard, read_body};
 pub use directives::directives;
 pub use head::{check_head, two_lengths};
-pub use route::{Route, allow, route};
+pub use route::{Route, allow, route, speaks};

@@ -15,6 +15,8 @@ use crate::types::Endpoint;
 pub enum Route {
     /// An answer of a model.
     Generate(Endpoint),
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`: the id, decoded; it may contain slashes.
@@ -53,10 +55,21 @@ pub fn allow(path: &str) -> Option<&'static str> {
     of_path(path).map(|route| route.method())
 }
 
+/// The endpoint whose dialect an error at `path` is written in: a client of Anthropic's API reads its
+/// envelope only.
+#[must_use]
+pub fn speaks(path: &str) -> Endpoint {
+    match of_path(path) {
+        Some(Route::Generate(endpoint)) => endpoint,
+        Some(Route::CountTokens) => Endpoint::Messages,
+        _ => Endpoint::ChatCompletions,
+    }
+}
+
 impl Route {
     const fn method(&self) -> &'static str {
         match self {
-            Self::Generate(_) | Self::Explain | Self::Feedback => "POST",
+            Self::Generate(_) | Self::CountTokens | Self::Explain | Self::Feedback => "POST",
             Self::Models | Self::Model(_) | Self::RequestRecord(_) => "GET",
         }
     }
@@ -75,6 +88,8 @@ fn of_path(path: &str) -> Option<Route> {
         "chat/completions" => Some(Route::Generate(Endpoint::ChatCompletions)),
         "completions" => Some(Route::Generate(Endpoint::Completions)),
         "embeddings" => Some(Route::Generate(Endpoint::Embeddings)),
+        "messages" => Some(Route::Generate(Endpoint::Messages)),
+        "messages/count_tokens" => Some(Route::CountTokens),
         "models" => Some(Route::Models),
         "route" => Some(Route::Explain),
         "feedback" => Some(Route::Feedback),
@@ -164,6 +179,11 @@ mod tests {
                 &on("POST BASE/embeddings"),
                 &Route::Generate(Endpoint::Embeddings),
             );
+            check(
+                &on("POST BASE/messages"),
+                &Route::Generate(Endpoint::Messages),
+            );
+            check(&on("POST BASE/messages/count_tokens"), &Route::CountTokens);
             check(&on("GET BASE/models"), &Route::Models);
             check(&on("GET BASE/models/gpt-4o"), &model("gpt-4o"));
             check(&on("POST BASE/route"), &Route::Explain);
@@ -182,6 +202,10 @@ mod tests {
         check_refused("POST /v1/models", ErrorKind::MethodNotAllowed);
         assert_eq!(allow("/v1/models"), Some("GET"));
         check_refused("POST /v1/nothing", ErrorKind::NotFound);
+        check_refused("GET /v1/messages", ErrorKind::MethodNotAllowed);
+        assert_eq!(speaks("/v1/messages/"), Endpoint::Messages);
+        assert_eq!(speaks("/messages/count_tokens"), Endpoint::Messages);
+        assert_eq!(speaks("/v1/nothing"), Endpoint::ChatCompletions);
     }
 
     #[test]

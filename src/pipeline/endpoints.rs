@@ -12,10 +12,11 @@ use crate::gateway::{Active, Gateway};
 use crate::ingress::{self, Route};
 use crate::policy::{self, explain};
 use crate::types::caller::wildcard_matches;
-use crate::types::{Caller, RequestId, RequestRecord};
+use crate::types::{Caller, Endpoint, RequestId, RequestRecord};
 use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
 use crate::{auth, learn, limits};
 
+use super::counting;
 use super::respond::{self, ReplyBody};
 
 /// Most requests that one call of `/v1/route` may explain.
@@ -30,7 +31,12 @@ pub(super) async fn serve(
     request_id: &RequestId,
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
+    let speaks = match route {
+        Route::CountTokens => Endpoint::Messages,
+        _ => Endpoint::ChatCompletions,
+    };
     let answered = match route {
+        Route::CountTokens => counting::count_tokens(gw, active, &head.headers, body).await,
         Route::Models => list_models(active, &head.headers),
         Route::Model(id) => one_model(active, &head.headers, &id),
         Route::Explain => explain(gw, active, &head.headers, body).await,
@@ -40,7 +46,7 @@ pub(super) async fn serve(
     };
     match answered {
         Ok(body) => respond::json(StatusCode::OK, body, request_id),
-        Err(error) => respond::refusal(&error, request_id),
+        Err(error) => respond::refusal(speaks, &error, request_id),
     }
 }
 

@@ -265,7 +265,7 @@ pub fn on_panic() -> Response<ReplyBody> {
         ErrorKind::Internal,
         "a fault in the proxy; the request can be sent again",
     );
-    refusal(&error, &RequestId::generate())
+    refusal(Endpoint::ChatCompletions, &error, &RequestId::generate())
 }
 
 /// A path or method that is not served; a 405 says which method is (RFC 9110 §15.5.6).
@@ -274,7 +274,7 @@ pub(super) fn misdirected(
     path: &str,
     request_id: &RequestId,
 ) -> Response<ReplyBody> {
-    let mut response = refusal(error, request_id);
+    let mut response = refusal(ingress::speaks(path), error, request_id);
     if let (ErrorKind::MethodNotAllowed, Some(allow)) = (error.kind, ingress::allow(path)) {
         response
             .headers_mut()
@@ -283,11 +283,15 @@ pub(super) fn misdirected(
     response
 }
 
-/// An error outside a model request.
-pub(super) fn refusal(error: &ProxyError, request_id: &RequestId) -> Response<ReplyBody> {
+/// An error outside a model request, as a client of `endpoint` reads it.
+pub(super) fn refusal(
+    endpoint: Endpoint,
+    error: &ProxyError,
+    request_id: &RequestId,
+) -> Response<ReplyBody> {
     let mut headers = HeaderMap::new();
-    put(&mut headers, REQUEST_ID, request_id.as_str());
-    error_response(wire::spoken(Endpoint::ChatCompletions), error, headers)
+    put_id(&mut headers, endpoint, request_id);
+    error_response(wire::spoken(endpoint), error, headers)
 }
 
 /// `retry-after` where nobody knows when trying again will help: the least that the header can say.
@@ -340,6 +344,8 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Anthropic's name for it, which its SDKs read.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
@@ -359,7 +365,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 fn common_headers(exchange: &Exchange) -> HeaderMap {
     let record = &exchange.record;
     let mut headers = HeaderMap::with_capacity(24);
-    put(&mut headers, REQUEST_ID, record.request_id.as_str());
+    put_id(&mut headers, record.endpoint, &record.request_id);
     let Some(features) = &record.features else {
         return headers;
     };
@@ -414,6 +420,14 @@ fn event_headers(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx in front of us must not collect events.
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+}
+
+/// The request's id, also by the name that the endpoint's clients know.
+fn put_id(headers: &mut HeaderMap, endpoint: Endpoint, request_id: &RequestId) {
+    put(headers, REQUEST_ID, request_id.as_str());
+    if endpoint == Endpoint::Messages {
+        put(headers, ANTHROPIC_REQUEST_ID, request_id.as_str());
+    }
 }
 
 /// Names come from the configuration and may hold what a header cannot; such a header is left out.

@@ -227,6 +227,9 @@ pub struct Directives {
     pub cache: CacheControl,
     /// `idempotency-key`.
     pub idempotency_key: Option<String>,
+    /// `anthropic-beta`: what a client of the Messages API turns on at Anthropic; means nothing to other
+    /// upstreams and is not sent to them.
+    pub anthropic_beta: Option<String>,
     /// `traceparent` (W3C Trace Context), as it came.
     pub traceparent: Option<String>,
 }

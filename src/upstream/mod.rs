@@ -1,6 +1,7 @@
 //! ONE attempt at one deployment: endpoint, signature, encoding, sending, and waiting until the
 //! answer (or the first event of a stream) is there. Knows nothing of plans, retries or money.
 
+mod counting;
 mod request;
 mod response;
 mod signer;
@@ -25,6 +26,7 @@ use crate::types::{AttemptFailure, Call, Next, Outcome};
 use crate::wire::facts::ResponseFacts;
 use crate::wire::framing::sse::{SseEvent, SseFramer};
 
+pub use counting::{count_tokens, counts};
 use simulated::{SimulatedAnswer, SimulatedStream};
 
 /// What is sent where.

@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 
 use crate::config::snapshot::HttpEndpoint;
 use crate::types::chat::Notes;
-use crate::types::{AttemptFailure, Next, Outcome};
+use crate::types::{AttemptFailure, Endpoint, Next, Outcome};
 use crate::wire;
 use crate::wire::translate::UpstreamPath;
 
@@ -19,6 +19,7 @@ const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 /// As it came: without spans of our own we take no part in the trace (W3C Trace Context §4.2).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
@@ -31,8 +32,38 @@ pub fn build(
     endpoint: &HttpEndpoint,
     credential: &Credential<'_>,
 ) -> Result<(Request<Full<Bytes>>, Notes), AttemptFailure> {
-    let call = outbound.call;
     let Content { body, path, notes } = content(outbound)?;
+    let request = request(outbound, endpoint, credential, (body, path))?;
+    Ok((request, notes))
+}
+
+/// The request that asks a provider how many tokens the call would take.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_count(
+    outbound: &Outbound<'_>,
+    endpoint: &HttpEndpoint,
+    credential: &Credential<'_>,
+) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+    let call = outbound.call;
+    let model = &outbound.deployment.upstream_model;
+    let body = wire::spoken(call.endpoint).encode_request(call, model, false);
+    let UpstreamPath { path, query } = translation::path(outbound);
+    let path = UpstreamPath {
+        path: format!("{path}/count_tokens").into(),
+        query,
+    };
+    request(outbound, endpoint, credential, (body, path))
+}
+
+fn request(
+    outbound: &Outbound<'_>,
+    endpoint: &HttpEndpoint,
+    credential: &Credential<'_>,
+    (body, path): (Bytes, UpstreamPath),
+) -> Result<Request<Full<Bytes>>, AttemptFailure> {
+    let call = outbound.call;
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(url(endpoint, &path, &outbound.deployment.upstream_model))
@@ -52,6 +83,7 @@ pub fn build(
     for (name, value) in &outbound.provider.headers {
         headers.insert(name, value.clone());
     }
+    betas(outbound, headers);
     if let (true, Some(parent)) = (
         outbound.provider.propagate_trace,
         &call.directives.traceparent,
@@ -60,7 +92,26 @@ pub fn build(
         headers.insert(TRACEPARENT, value);
     }
     credential.sign(&mut request, &body, outbound.unix_ms)?;
-    Ok((request, notes))
+    Ok(request)
+}
+
+/// What a client of Anthropic's API turns on there goes on to a provider of that API, beside what the
+/// file turns on.
+fn betas(outbound: &Outbound<'_>, headers: &mut HeaderMap) {
+    let Some(betas) = &outbound.call.directives.anthropic_beta else {
+        return;
+    };
+    if wire::dialect_of(outbound.call.endpoint) != outbound.provider.dialect {
+        return;
+    }
+    let configured = headers.get(ANTHROPIC_BETA);
+    let together = match configured.and_then(|value| value.to_str().ok()) {
+        Some(configured) => format!("{configured},{betas}"),
+        None => betas.clone(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&together) {
+        headers.insert(ANTHROPIC_BETA, value);
+    }
 }
 
 /// A body and where it goes.
@@ -85,9 +136,12 @@ fn content(outbound: &Outbound<'_>) -> Result<Content, AttemptFailure> {
     let body = wire::spoken(call.endpoint).encode_request(call, model, ask_usage);
     Ok(Content {
         body,
-        path: UpstreamPath {
-            path: call.endpoint.path().into(),
-            query: None,
+        path: match call.endpoint {
+            Endpoint::Messages => translation::path(outbound),
+            endpoint => UpstreamPath {
+                path: endpoint.path().into(),
+                query: None,
+            },
         },
         notes: Notes::default(),
     })
@@ -110,8 +164,13 @@ fn url(endpoint: &HttpEndpoint, path: &UpstreamPath, upstream_model: &str) -> St
         }
         None => url.push_str(base),
     }
+    // Some write the version into the base address although the path has it.
+    let path_twice = path
+        .path
+        .strip_prefix("v1/")
+        .filter(|_| url.ends_with("/v1"));
     url.push('/');
-    url.push_str(&path.path);
+    url.push_str(path_twice.unwrap_or(&path.path));
     let queries = endpoint.query.as_deref().into_iter().chain(path.query);
     for (index, query) in queries.enumerate() {
         url.push(if index == 0 { '?' } else { '&' });

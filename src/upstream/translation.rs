@@ -65,6 +65,15 @@ fn target<'a>(outbound: &Outbound<'a>) -> Target<'a> {
 /// the smallest models of the dialects that demand a cap can write.
 const UNSTATED_MAX_OUTPUT_TOKENS: u64 = 4096;
 
+/// Where the provider's own dialect sends a request.
+pub(super) fn path(outbound: &Outbound<'_>) -> UpstreamPath {
+    outbound
+        .provider
+        .dialect
+        .translate()
+        .path(&target(outbound))
+}
+
 impl Translation {
     /// The request in the upstream's dialect, and what that could not say.
     ///

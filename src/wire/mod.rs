@@ -15,6 +15,7 @@ mod json_walk;
 pub mod json_write;
 mod splice;
 pub mod translate;
+pub mod whole;
 
 use bytes::Bytes;
 
@@ -79,8 +80,8 @@ pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
         Endpoint::ChatCompletions
         | Endpoint::Completions
         | Endpoint::Embeddings
-        | Endpoint::Responses
-        | Endpoint::Messages => DialectId::OpenaiChat,
+        | Endpoint::Responses => DialectId::OpenaiChat,
+        Endpoint::Messages => DialectId::AnthropicMessages,
     }
 }
 
@@ -91,8 +92,8 @@ pub fn spoken(endpoint: Endpoint) -> &'static dyn Dialect {
         Endpoint::ChatCompletions
         | Endpoint::Completions
         | Endpoint::Embeddings
-        | Endpoint::Responses
-        | Endpoint::Messages => &dialect::openai_chat::OpenaiChat,
+        | Endpoint::Responses => &dialect::openai_chat::OpenaiChat,
+        Endpoint::Messages => &dialect::anthropic_messages::AnthropicMessages,
     }
 }
 

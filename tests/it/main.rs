@@ -32,6 +32,7 @@ mod harness;
 mod http;
 mod kills;
 mod ledger_postgres;
+mod messages;
 mod money;
 mod month;
 mod outages;

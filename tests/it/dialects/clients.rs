@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::Reply;
 
 /// The endpoints whose answers are conversations.
-pub const ENDPOINTS: &[&str] = &["/v1/chat/completions"];
+pub const ENDPOINTS: &[&str] = &["/v1/chat/completions", "/v1/messages"];
 
 /// What a client understood.
 #[derive(Debug, Default, PartialEq, Eq)]

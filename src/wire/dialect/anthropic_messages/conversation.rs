@@ -11,6 +11,7 @@ use super::{NAME, refuse};
 use crate::types::chat::{
     Block, BlockBody, ChatRequest, Extra, Inexpressible, Media, Message, Notes, Source, Speaker,
 };
+use crate::wire::foreign::note_extra;
 use crate::wire::json_out::{JsonOut, Members};
 
 /// Stands where Anthropic demands a user's message and the client has none.
@@ -82,9 +83,7 @@ impl<'r> Conversation<'r> {
         if message.name.is_some() {
             notes.dropped(format!("messages[{index}].name"));
         }
-        for (name, _) in message.extra.iter() {
-            notes.dropped(format!("messages[{index}].{name}"));
-        }
+        note_extra(&message.extra, || format!("messages[{index}]"), notes);
         if is_instruction && self.turns.is_empty() {
             self.system.extend(pieces);
             return Ok(());
@@ -131,6 +130,7 @@ impl<'r> Conversation<'r> {
         if self.own {
             return Ok(true);
         }
+        note_extra(&block.extra, || at.field(), notes);
         let media = match &block.body {
             BlockBody::Text { text, citations } => {
                 if !citations.is_empty() {

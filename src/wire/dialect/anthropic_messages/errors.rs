@@ -1,8 +1,12 @@
 //! Errors as Anthropic and the clouds that serve its models write them.
 
+use bytes::Bytes;
+
+use crate::error::{ErrorKind, ProxyError};
 use crate::types::chat::event::StreamFault;
 use crate::wire::facts::ErrorReport;
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::json_out::JsonOut;
 
 /// What of an upstream's message is kept.
 const MAX_MESSAGE_BYTES: usize = 1024;
@@ -98,4 +102,38 @@ fn plain(raw: Raw<'_>) -> String {
 fn cut(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
     message
+}
+
+/// `{"type":"error","error":{"type","message"}}`, or the upstream's own object where the error hands
+/// one on. Beside Anthropic's two members stand `code` and `param`, which name it exactly.
+pub(super) fn encode(error: &ProxyError) -> Bytes {
+    if let Some(refusal) = &error.upstream {
+        return refusal.body.clone();
+    }
+    let row = error.presentation();
+    JsonOut::document(256, |it| {
+        it.string("type", "error");
+        it.object("error", |it| {
+            it.string("type", type_of(error));
+            it.string("message", &error.message);
+            it.string("code", row.code);
+            it.maybe_string("param", error.param.as_deref());
+        });
+    })
+}
+
+/// Anthropic's `type` for an error of ours; it goes with the status.
+fn type_of(error: &ProxyError) -> &'static str {
+    match error.presentation().status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        503 | 529 if error.kind == ErrorKind::Overloaded => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
 }

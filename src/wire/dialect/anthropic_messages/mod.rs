@@ -1,6 +1,9 @@
 //! Anthropic's Messages API, both ways, on Anthropic's own host and where Vertex AI and Bedrock serve
 //! Claude.
 //!
+//! `client` is the dialect as clients speak it: `decode` and `encode` are their request in and out where
+//! the upstream speaks it too, `inspect` and `tap` look at what passes by.
+//!
 //! `request_*`, `answer_*` and `stream_*` read and write the neutral form; `blocks_*` are the content
 //! blocks that all three consist of. What no other dialect has, and what is done about it, is in
 //! `docs/dialects.md`.
@@ -10,16 +13,23 @@ mod answer_write;
 mod blocks_read;
 mod blocks_write;
 mod call_ids;
+mod client;
+mod content;
 mod conversation;
+mod decode;
+mod encode;
 mod errors;
 mod finish;
 mod generation;
 mod held;
+mod inspect;
+mod members;
 mod request_read;
 mod request_write;
 mod schema;
 mod stream_read;
 mod stream_write;
+mod tap;
 mod thinking;
 mod tools;
 mod usage;
@@ -156,5 +166,9 @@ fn refuse(field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>
     }
 }
 
+#[cfg(test)]
+mod client_tests;
+#[cfg(test)]
+mod fixture_tests;
 #[cfg(test)]
 mod tests;

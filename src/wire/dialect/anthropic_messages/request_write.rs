@@ -7,6 +7,7 @@ use super::generation::Generation;
 use super::thinking::{self, Thinking};
 use super::{NAME, refuse, schema, tools};
 use crate::types::chat::{ChatRequest, Inexpressible, Notes, OutputFormat, RawJson};
+use crate::wire::foreign;
 use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
 use crate::wire::translate::{Host, Target};
@@ -31,6 +32,7 @@ pub(super) fn write(
 ) -> Result<Bytes, Inexpressible> {
     let own = request.dialect == NAME;
     let generation = Generation::of(target.upstream_model);
+    foreign::leave_out(request, NAME, &[], notes)?;
     if request.choices.is_some_and(|choices| choices > 1) {
         return Err(refuse("n", "one answer is all that it gives"));
     }
@@ -212,8 +214,5 @@ fn unsaid(request: &ChatRequest, notes: &mut Notes) {
     }
     if !request.metadata.is_empty() {
         notes.dropped("metadata");
-    }
-    for (name, _) in request.extra.iter() {
-        notes.dropped(name.to_owned());
     }
 }

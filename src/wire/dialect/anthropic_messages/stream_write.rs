@@ -338,20 +338,27 @@ fn error(fault: &StreamFault, out: &mut BytesMut) {
 }
 
 /// One event: its name, and its data with its type first.
-fn event_of(name: &str, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
+pub(super) fn event_of(name: &str, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
     let json = JsonOut::document(256, |it| {
         it.string("type", name);
         members(it);
     });
+    frame(name, &json, out);
+}
+
+/// `json` as an event.
+pub(super) fn frame(name: &str, json: &[u8], out: &mut BytesMut) {
+    out.put_slice(b"event: ");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\ndata: ");
+    let line = out.len();
+    out.put_slice(json);
     // Line ends can stand in JSON that passes through, between its values.
-    let is_line_end = |byte: u8| matches!(byte, b'\n' | b'\r');
-    out.extend(
-        json.iter()
-            .map(|&byte| if is_line_end(byte) { b' ' } else { byte }),
-    );
+    for byte in out.iter_mut().skip(line) {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     out.put_slice(b"\n\n");
 }
 

@@ -4,6 +4,7 @@ use super::generation::Generation;
 use super::{NAME, blocks_read, blocks_write, call_ids, refuse, schema};
 use crate::error::ProxyError;
 use crate::types::chat::{ChatRequest, Inexpressible, Notes, RawJson, Tool, ToolChoice, ToolKind};
+use crate::wire::foreign::note_extra;
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
 
@@ -118,9 +119,7 @@ pub(super) fn sent<'r>(
             continue;
         }
         if !own {
-            for (name, _) in tool.extra.iter() {
-                notes.dropped(format!("tools[{index}].{name}"));
-            }
+            note_extra(&tool.extra, || format!("tools[{index}]"), notes);
         }
         sent.push(tool);
     }

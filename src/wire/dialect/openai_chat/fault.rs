@@ -6,7 +6,7 @@ use crate::error::ProxyError;
 use crate::wire::json_walk::kind_of;
 
 /// Why a body cannot be decoded.
-pub(super) enum Fault {
+pub(in crate::wire::dialect) enum Fault {
     /// It is not JSON.
     Json(JiterError),
     /// A member is wrong.
@@ -14,7 +14,7 @@ pub(super) enum Fault {
 }
 
 /// A member that is wrong, and how.
-pub(super) struct Refusal {
+pub(in crate::wire::dialect) struct Refusal {
     param: String,
     message: String,
 }
@@ -26,31 +26,34 @@ impl From<JiterError> for Fault {
 }
 
 impl Fault {
-    pub(super) fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(in crate::wire::dialect) fn field(
+        param: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         let (param, message) = (param.into(), message.into());
         Self::Field(Box::new(Refusal { param, message }))
     }
 
     /// `param` has a value of the wrong type.
-    pub(super) fn wrong_type(param: &str, allowed: &str, found: Peek) -> Self {
+    pub(in crate::wire::dialect) fn wrong_type(param: &str, allowed: &str, found: Peek) -> Self {
         Self::field(
             param,
             format!("`{param}` must be {allowed}, not {}", kind_of(found)),
         )
     }
 
-    pub(super) fn missing(param: &str, allowed: &str) -> Self {
+    pub(in crate::wire::dialect) fn missing(param: &str, allowed: &str) -> Self {
         Self::field(param, format!("`{param}` is missing; it must be {allowed}"))
     }
 
-    pub(super) fn twice(param: &str) -> Self {
+    pub(in crate::wire::dialect) fn twice(param: &str) -> Self {
         Self::field(
             param,
             format!("`{param}` stands more than once; it is allowed once"),
         )
     }
 
-    pub(super) fn into_error(self, body: &[u8]) -> ProxyError {
+    pub(in crate::wire::dialect) fn into_error(self, body: &[u8]) -> ProxyError {
         match self {
             Self::Json(error) => {
                 let at = LinePosition::find(body, error.index);

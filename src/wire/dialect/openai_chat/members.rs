@@ -8,7 +8,7 @@ use crate::wire::json_walk::Walk;
 
 /// The top-level members that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(in crate::wire::dialect) enum Known {
     Model,
     Messages,
     Prompt,
@@ -35,7 +35,7 @@ pub(super) enum Known {
 }
 
 impl Known {
-    pub(super) fn of(name: &[u8]) -> Option<Self> {
+    pub(in crate::wire::dialect) fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"model" => Self::Model,
             b"messages" => Self::Messages,
@@ -91,7 +91,11 @@ impl Known {
 }
 
 /// A boolean or null.
-pub(super) fn boolean(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<bool>, Fault> {
+pub(in crate::wire::dialect) fn boolean(
+    walk: &mut Walk<'_>,
+    param: &str,
+    peek: Peek,
+) -> Result<Option<bool>, Fault> {
     match peek {
         Peek::True | Peek::False => Ok(Some(walk.boolean(peek)?)),
         Peek::Null => Ok(walk.skip(peek).map(|()| None)?),
@@ -100,7 +104,11 @@ pub(super) fn boolean(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Op
 }
 
 /// A whole number that is not negative, or null.
-pub(super) fn count(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Option<u64>, Fault> {
+pub(in crate::wire::dialect) fn count(
+    walk: &mut Walk<'_>,
+    param: &str,
+    peek: Peek,
+) -> Result<Option<u64>, Fault> {
     const ALLOWED: &str = "a whole number, 0 or more, or null";
     if peek == Peek::Null {
         return Ok(walk.skip(peek).map(|()| None)?);
@@ -115,7 +123,7 @@ pub(super) fn count(walk: &mut Walk<'_>, param: &str, peek: Peek) -> Result<Opti
 }
 
 /// A string or null; at most `max_bytes` of it, cut between characters. Empty counts as absent.
-pub(super) fn text(
+pub(in crate::wire::dialect) fn text(
     walk: &mut Walk<'_>,
     param: &str,
     peek: Peek,
