@@ -85,7 +85,10 @@ fn expected(call: &Call, reading: &Reading) -> u64 {
         .iter()
         .filter(|field| {
             let name = call.raw(field.name);
-            name == b"tools" || name == b"functions" || name == b"response_format"
+            matches!(
+                name,
+                b"tools" | b"functions" | b"response_format" | b"output_config"
+            )
         })
         .map(|field| field.value.len())
         .sum();
@@ -94,10 +97,11 @@ fn expected(call: &Call, reading: &Reading) -> u64 {
         + counts.files * FILE_TOKENS_EXPECTED
         // Ten tokens a second of 24 kHz 16-bit mono in base64 (64,000 bytes).
         + counts.audio_bytes as u64 / 6_400;
-    let marks = if call.endpoint == Endpoint::ChatCompletions {
-        counts.turns as u64 * TURN_TOKENS_EXPECTED + 3
-    } else {
-        0
+    let marks = match call.endpoint {
+        Endpoint::Completions | Endpoint::Embeddings => 0,
+        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
+            counts.turns as u64 * TURN_TOKENS_EXPECTED + 3
+        }
     };
     (text as u64 + (definitions / 4) as u64 + media + marks + counts.token_ids).max(1)
 }

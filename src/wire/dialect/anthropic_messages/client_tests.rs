@@ -301,6 +301,26 @@ fn answers_of_our_own_are_answers_in_both_forms() {
     assert!(facts.finish.truncated);
 }
 
+#[test]
+fn a_stream_without_a_report_says_so() {
+    let stream = written(&[
+        ChatEvent::Start(AnswerHead::default()),
+        ChatEvent::Finish {
+            choice: 0,
+            finish: FinishReason::Stop.into(),
+        },
+        ChatEvent::End,
+    ]);
+    let (facts, kinds) = tapped(&stream);
+    assert_eq!(facts.usage, None);
+    assert!(facts.complete());
+    assert!(
+        !kinds
+            .iter()
+            .any(|kind| matches!(kind, EventKind::Usage { .. }))
+    );
+}
+
 fn facts_cut() -> StreamFacts {
     let mut facts = StreamFacts::default();
     facts.finish.truncated = true;

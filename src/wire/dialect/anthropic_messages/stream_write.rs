@@ -314,9 +314,9 @@ impl Writer {
                     None => it.null("stop_sequence"),
                 }
             });
-            it.object("usage", |it| {
-                let tokens = self.tokens.unwrap_or_default();
-                usage::write(it, &tokens, self.tier.as_deref(), &Extra::none());
+            it.object("usage", |it| match &self.tokens {
+                Some(tokens) => usage::write(it, tokens, self.tier.as_deref(), &Extra::none()),
+                None => usage::write_unknown(it),
             });
         });
         event_of("message_stop", out, |_| {});

@@ -101,7 +101,10 @@ impl StreamTap {
         let mut message = message.unwrap_or_default();
         if let Some(usage) = message.take("usage") {
             self.tier(usage);
-            self.facts.usage = inspect::with_earlier(&mut self.counts, usage).or(self.facts.usage);
+            let tokens = inspect::with_earlier(&mut self.counts, usage);
+            // Of an upstream that counts at the end the start says 0.
+            let said = tokens.filter(|tokens| tokens.total() > 0);
+            self.facts.usage = said.or(self.facts.usage);
             self.facts.output_bytes_at_usage = self.facts.output_bytes;
         }
         if self.facts.id.is_none() {
@@ -168,6 +171,9 @@ impl StreamTap {
         let Some(mut report) = inspect::report(text, usage) else {
             return self.content(0);
         };
+        if report.tokens.is_none() {
+            return self.content(0);
+        }
         let tokens = inspect::with_earlier(&mut self.counts, usage);
         self.facts.usage = tokens.or(self.facts.usage);
         self.facts.output_bytes_at_usage = self.facts.output_bytes;

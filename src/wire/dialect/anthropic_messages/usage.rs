@@ -24,6 +24,9 @@ pub(super) struct Counts {
 impl Counts {
     /// Takes the counts out of a usage object.
     pub fn take(usage: &mut Object<'_>) -> Self {
+        if usage.take_boolean(UNKNOWN) == Some(true) {
+            return Self::default();
+        }
         let mut counts = Self {
             input: usage.take_count("input_tokens"),
             output: usage.take_count("output_tokens"),
@@ -95,6 +98,17 @@ pub(super) fn write(it: &mut Members<'_>, tokens: &Tokens, tier: Option<&str>, e
     it.maybe_string("service_tier", tier.map(service_tier));
     it.extra(extra);
 }
+
+/// The members of a usage object where nobody said what was used: clients demand the counts, and whoever
+/// bills must not take them for a report.
+pub(super) fn write_unknown(it: &mut Members<'_>) {
+    it.integer("input_tokens", 0_u64);
+    it.integer("output_tokens", 0_u64);
+    it.boolean(UNKNOWN, true);
+}
+
+/// Marks counts that stand in for unknown ones.
+const UNKNOWN: &str = "unknown";
 
 /// The tier in Anthropic's word.
 fn service_tier(word: &str) -> &str {
