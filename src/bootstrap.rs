@@ -1,7 +1,9 @@
 //! The composition root: the only place that names concrete back ends and puts the rooms together.
 
 pub mod alerts;
+mod gossip;
 mod hydrate;
+mod keys;
 pub mod learned;
 mod retention;
 mod sharing;
@@ -34,13 +36,15 @@ use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::lengths::Lengths;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook, SharedError};
+use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook, SharedError, StoredKeys};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::BudgetGauges;
 
+pub use self::gossip::Gossip;
 use self::hydrate::hydrate;
 pub use self::retention::{RetentionClock, let_old_rows_go};
 use self::sharing::Shared;
+pub use self::sharing::store;
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +89,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the ledger cannot be opened.
-pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, StartError> {
+pub fn gateway(mut snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, StartError> {
     let metrics = Metrics::new()?;
     let configured = configured(&snapshot.classifier).map_err(StartError::Classifier)?;
     let knobs = LedgerOptions {
@@ -111,6 +115,11 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         limiters,
         replicas,
     } = sharing::shared(&snapshot.state, &notebook, options.clock.clone())?;
+    let stored_keys = match replicas {
+        Some(_) => keys::noted(&notebook)?,
+        None => StoredKeys::default(),
+    };
+    keys::add(&mut snapshot, &stored_keys);
     hydrate(&budgets, &ledger, &snapshot)?;
     let arms = Arms::default();
     learned::restore(&arms, &notebook)?;
@@ -125,6 +134,7 @@ pub fn gateway(snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>, Sta
         active: ArcSwap::from_pointee(active),
         limiters,
         replicas,
+        stored_keys: Mutex::new(stored_keys),
         budgets,
         lengths: Lengths::default(),
         retry_budget: RetryBudget::new(),
@@ -217,7 +227,21 @@ pub fn reload(
     outcome
 }
 
-fn take_over(gw: &Gateway, snapshot: Snapshot, configured: Configured) {
+/// Puts the stored keys into the configuration in force.
+fn bind_keys(gw: &Gateway) {
+    let active = gw.active.load_full();
+    let mut snapshot = active.snapshot.clone();
+    keys::add(&mut snapshot, &gw.stored_keys.lock());
+    limits::forget_removed(&gw.limiters, &snapshot);
+    gw.active.store(Arc::new(Active {
+        snapshot,
+        bound: active.bound.clone(),
+        classifier: active.classifier.clone(),
+    }));
+}
+
+fn take_over(gw: &Gateway, mut snapshot: Snapshot, configured: Configured) {
+    keys::add(&mut snapshot, &gw.stored_keys.lock());
     limits::forget_removed(&gw.limiters, &snapshot);
     let active = bind(snapshot, configured, &gw.deployments);
     for warning in &active.snapshot.warnings {

@@ -28,7 +28,7 @@ use crate::runtime::lengths::Lengths;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, Notebook};
+use crate::stores::{Ledger, Notebook, StoredKeys};
 use crate::telemetry::Metrics;
 
 /// One configuration version with the state that it names, by the model's index.
@@ -80,6 +80,8 @@ pub struct Gateway {
     pub ledger: Arc<Ledger>,
     /// The store that replicas share; `None`: there are no others.
     pub replicas: Option<Arc<Replicas>>,
+    /// The virtual keys that the shared store has beside the file's.
+    pub stored_keys: Mutex<StoredKeys>,
     /// Small notes that outlive the process.
     pub notebook: Arc<Notebook>,
     /// Where events are raised.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -41,10 +42,35 @@ pub async fn announce_budgets(gw: &Arc<Gateway>) {
         return;
     }
     let gateway = Arc::clone(gw);
-    let told = tokio::task::spawn_blocking(move || tell_of_budgets(&gateway, alerts)).await;
-    if told.is_err() {
+    let told = tokio::task::spawn_blocking(move || news_of_budgets(&gateway, alerts)).await;
+    let Ok(news) = told else {
         tracing::error!("a fault while telling of a budget's threshold");
+        return;
+    };
+    for news in news {
+        if is_ours(gw, &news).await {
+            tell(gw, news);
+        }
     }
+}
+
+/// Whether this replica is the one that tells of it. One that has it in its notebook and loses here will
+/// not tell of it after a restart either.
+async fn is_ours(gw: &Arc<Gateway>, news: &News) -> bool {
+    let Some(replicas) = &gw.replicas else {
+        return true;
+    };
+    let lives = Duration::from_millis(REMEMBERED_MS.unsigned_abs());
+    let what = format!("{ALERTED}/{}", news.marker);
+    if replicas.claims(&what, lives).await {
+        return true;
+    }
+    let (gateway, id) = (Arc::clone(gw), news.event.id.clone());
+    let forgotten = tokio::task::spawn_blocking(move || gateway.notebook.remove(OUTBOX, &id)).await;
+    if !matches!(forgotten, Ok(Ok(()))) {
+        tracing::warn!("a restart may tell of a threshold that another replica has told of");
+    }
+    false
 }
 
 /// Tells at the start of thresholds that an earlier process reached and did not live to tell of.
@@ -73,13 +99,35 @@ pub(super) fn catch_up(gw: &Gateway) {
             }
         }
     }
-    tell_of_budgets(gw, reached);
-}
-
-fn tell_of_budgets(gw: &Gateway, alerts: Vec<BudgetAlert>) {
-    if alerts.is_empty() {
+    if gw.replicas.is_some() {
+        // Who tells is settled between replicas, once there is a connection.
+        gw.budgets.alert_again(reached);
         return;
     }
+    for news in news_of_budgets(gw, reached) {
+        tell(gw, news);
+    }
+}
+
+/// A threshold that this process has not told of.
+struct News {
+    alert: BudgetAlert,
+    event: Event,
+    marker: String,
+}
+
+fn tell(gw: &Gateway, news: News) {
+    gw.metrics
+        .budget_alerted(news.alert.budget.as_str(), news.alert.threshold);
+    gw.events.announce(news.event);
+}
+
+/// Those of the alerts that are in no note yet; they are now.
+fn news_of_budgets(gw: &Gateway, alerts: Vec<BudgetAlert>) -> Vec<News> {
+    if alerts.is_empty() {
+        return Vec::new();
+    }
+    let mut news = Vec::new();
     let views = gw.budgets.view();
     let now_ms = gw.clock.unix_ms();
     for alert in alerts {
@@ -91,7 +139,8 @@ fn tell_of_budgets(gw: &Gateway, alerts: Vec<BudgetAlert>) {
             text: serde_json::to_string(&event).unwrap_or_default(),
             at_ms: now_ms,
         };
-        let is_news = gw.notebook.claim(&marker(&alert, now_ms), &[under_way]);
+        let marker = marker(&alert, now_ms);
+        let is_news = gw.notebook.claim(&marker, &[under_way]);
         match is_news {
             Ok(true) => {}
             Ok(false) => continue,
@@ -100,10 +149,13 @@ fn tell_of_budgets(gw: &Gateway, alerts: Vec<BudgetAlert>) {
                 tracing::warn!(%error, "a restart may tell of this threshold again");
             }
         }
-        gw.metrics
-            .budget_alerted(alert.budget.as_str(), alert.threshold);
-        gw.events.announce(event);
+        news.push(News {
+            alert,
+            event,
+            marker: marker.key,
+        });
     }
+    news
 }
 
 /// Once per period, threshold and limit: after a raise, the same share is another amount.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::clock::Clock;
-use crate::config::snapshot::{LedgerLocation, StateParams};
+use crate::config::snapshot::{LedgerLocation, SharedParams, StateParams};
 use crate::replicas::Replicas;
 use crate::runtime::budgets::{Budgets, Sharing};
 use crate::runtime::leases::Bell;
 use crate::runtime::limiter::Limiters;
-use crate::stores::{Note, Notebook, RedisStore};
+use crate::stores::{Note, Notebook, RedisStore, SharedError};
 use crate::types::Replica;
 
 /// Where a replica's name is noted.
@@ -40,20 +40,19 @@ pub(super) fn shared(
     };
     let one_ledger = matches!(state.ledger, LedgerLocation::Postgres { .. });
     let incarnation = u64::try_from(clock.unix_ms()).unwrap_or(0);
-    let mut name = match &params.replica {
+    let signature = match &params.replica {
         Some(name) => name.clone(),
         None => noted_name(notebook, &clock)?,
     };
-    if one_ledger {
+    let name = if one_ledger {
         // What an earlier life has spent is in everybody's ledger and cannot be told apart there: so
         // each life is a replica of its own.
-        name = format!("{name}#{incarnation}");
-    }
+        format!("{signature}#{incarnation}")
+    } else {
+        signature.clone()
+    };
     let bell = Bell::default();
-    let store = RedisStore::new(
-        secrecy::ExposeSecret::expose_secret(&params.address),
-        &params.namespace,
-    )?;
+    let store = Arc::new(store(params)?);
     let sharing = Sharing {
         one_ledger,
         open_when_away: params.budgets_open_when_away,
@@ -65,8 +64,22 @@ pub(super) fn shared(
     Ok(Shared {
         budgets: Arc::new(Budgets::new(clock).shared(sharing, bell.clone())),
         limiters: Arc::new(Limiters::new().shared(bell.clone(), params.limits_when_away)),
-        replicas: Some(Arc::new(Replicas::new(Arc::new(store), replica, bell))),
+        replicas: Some(Arc::new(Replicas::new(
+            store,
+            replica,
+            signature.into(),
+            bell,
+        ))),
     })
+}
+
+/// The store that the file names. Does not connect.
+///
+/// # Errors
+/// When its address is none.
+pub fn store(params: &SharedParams) -> Result<RedisStore, SharedError> {
+    let address = secrecy::ExposeSecret::expose_secret(&params.address);
+    RedisStore::new(address, &params.namespace)
 }
 
 /// The name that goes with this process's ledger: made at its first start and noted there, so that

@@ -1,4 +1,4 @@
-//! `tollgate keys new`: a virtual key and its entry. The key is printed once and kept nowhere.
+//! `tollgate keys new`: a virtual key and its entry for the file. The key is printed once and kept nowhere.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,11 +12,8 @@ use super::{EXIT_OK, KeysNewArgs};
 /// # Errors
 /// When `out` cannot be written to.
 pub fn run(args: &KeysNewArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let key = format!("tg-{}", hex(&rand::random::<[u8; 32]>()));
-    let sha256 = hex(&Sha256::digest(key.as_bytes()));
-    let fallback = format!("key-{}", sha256.get(..8).unwrap_or_default());
-    let id = args.id.as_deref().unwrap_or(&fallback);
-    writeln!(out, "{key}\n")?;
+    let KeySource { key, sha256, id } = fresh(args.id.as_deref());
+    writeln!(out, "{}\n", key.unwrap_or_default())?;
     writeln!(
         out,
         "Give the line above to the application; it is not kept anywhere."
@@ -25,8 +22,38 @@ pub fn run(args: &KeysNewArgs, out: &mut dyn Write) -> io::Result<u8> {
         out,
         "Add this to routes.yaml, with `auth: {{ mode: keys }}`:\n"
     )?;
-    writeln!(out, "keys:\n{}", entry(id, &sha256, args))?;
+    writeln!(out, "keys:\n{}", entry(&id, &sha256, args))?;
     Ok(EXIT_OK)
+}
+
+/// A key, its hash and its id.
+pub(super) struct KeySource {
+    /// `None` where only the hash is known.
+    pub key: Option<String>,
+    pub sha256: String,
+    pub id: String,
+}
+
+impl KeySource {
+    /// A key of which only the hash is known.
+    pub fn known(sha256: &str, id: Option<&str>) -> Self {
+        let fallback = || format!("key-{}", sha256.get(..8).unwrap_or_default());
+        Self {
+            key: None,
+            sha256: sha256.to_owned(),
+            id: id.map_or_else(fallback, str::to_owned),
+        }
+    }
+}
+
+/// A fresh key with 256 bits from the operating system's generator.
+pub(super) fn fresh(id: Option<&str>) -> KeySource {
+    let key = format!("tg-{}", hex(&rand::random::<[u8; 32]>()));
+    let sha256 = hex(&Sha256::digest(key.as_bytes()));
+    KeySource {
+        key: Some(key),
+        ..KeySource::known(&sha256, id)
+    }
 }
 
 fn entry(id: &str, sha256: &str, args: &KeysNewArgs) -> String {

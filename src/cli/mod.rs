@@ -13,6 +13,7 @@ pub mod models;
 pub mod report;
 pub mod schema;
 pub mod serve;
+pub mod stored_keys;
 pub mod train;
 
 use std::io::{self, Write};
@@ -234,6 +235,18 @@ pub enum KeysCommand {
 
 The key itself is printed once and kept nowhere; the file holds only its SHA-256.")]
     New(KeysNewArgs),
+    /// Make a key and put it into the store that replicas share
+    #[command(after_help = "Examples:
+  tollgate keys add --id search-prod --team search --app checkout
+  tollgate keys add --id kept --sha256 9f86d08…   a key that exists already
+
+Needs `state.store` in the file. Every replica admits the key within about a second; the file stays as
+it is. The key itself is printed once and kept nowhere.")]
+    Add(KeysAddArgs),
+    /// List the keys in the store that replicas share
+    List(KeysListArgs),
+    /// Take a key out of the store that replicas share
+    Revoke(KeysRevokeArgs),
 }
 
 /// `keys new`
@@ -248,6 +261,59 @@ pub struct KeysNewArgs {
     /// The application that uses it
     #[arg(long)]
     pub app: Option<String>,
+}
+
+/// `keys add`
+#[derive(Debug, Default, Args)]
+pub struct KeysAddArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Its name in records and budgets; made from the hash when not set
+    #[arg(long)]
+    pub id: Option<String>,
+    /// The SHA-256 of a key that exists already, instead of a fresh one
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// The team that pays
+    #[arg(long)]
+    pub team: Option<String>,
+    /// The application that uses it
+    #[arg(long)]
+    pub app: Option<String>,
+    /// The best tier that it may use, at most its team's
+    #[arg(long, value_parser = parse_tier)]
+    pub tier: Option<Tier>,
+    /// The models that it may use, out of its team's: names, `*` for any run of characters
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Requests per minute
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens per minute
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens_per_minute: Option<u64>,
+    /// Requests in flight
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub concurrent: Option<u32>,
+}
+
+/// `keys list`
+#[derive(Debug, Default, Args)]
+pub struct KeysListArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// `keys revoke`
+#[derive(Debug, Default, Args)]
+pub struct KeysRevokeArgs {
+    /// The routing file; routes.yaml when not set
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Which key
+    pub id: String,
 }
 
 /// `alerts …`
@@ -308,6 +374,9 @@ pub fn run(command: &Command, colour: bool, out: &mut dyn Write) -> u8 {
         Command::Reference => schema::run_reference(out),
         Command::Models(args) => models::run(args, out),
         Command::Keys(KeysCommand::New(args)) => keys::run(args, out),
+        Command::Keys(KeysCommand::Add(args)) => stored_keys::add(args, out),
+        Command::Keys(KeysCommand::List(args)) => stored_keys::list(args, out),
+        Command::Keys(KeysCommand::Revoke(args)) => stored_keys::revoke(args, out),
         Command::Alerts(AlertsCommand::Test(args)) => alerts::run(args, out),
         Command::Eval(args) => eval::run(args, out),
         Command::Train(args) => train::run(args, out),

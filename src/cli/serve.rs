@@ -153,7 +153,11 @@ async fn serve(
         (error.to_string(), code)
     })?;
     if let Some(replicas) = gw.replicas.clone() {
-        replicas.join(&gw.budgets, &gw.limiters).await;
+        let joined = replicas.join(&gw.budgets, &gw.limiters).await;
+        joined.map_err(|error| {
+            let message = format!("state.store: {error}; check its address and password");
+            (message, EXIT_BAD_INPUT)
+        })?;
     }
     announce(&gw, &source, addresses);
     let running = Running::start(gw, data, admin, Some(source))
@@ -324,6 +328,8 @@ impl Running {
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
         if let Some(replicas) = gateway.replicas.clone() {
             let (budgets, limiters) = (Arc::clone(&gateway.budgets), Arc::clone(&gateway.limiters));
+            let gossip = bootstrap::Gossip::new(Arc::clone(&replicas));
+            tasks.spawn(gossip.keep(Arc::clone(&gateway)));
             tasks.spawn(replicas.keep(budgets, limiters));
         }
         let alerts = bootstrap::alerts::start_channel(&gateway);

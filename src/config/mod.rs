@@ -18,7 +18,7 @@ pub mod snapshot;
 pub(crate) mod suggest;
 mod tree;
 
-pub use compile::BUILT_IN_TASKS;
+pub use compile::{BUILT_IN_TASKS, stored_key};
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use load::{LoadError, load, load_file};
 pub use shape::schema as json_schema;

@@ -26,7 +26,7 @@ use super::price_book::PriceBook;
 pub use super::signing::{GrantParams, Proof, SigV4Params, Signer};
 
 /// Everything that `routes.yaml` says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Short hash of the file's text.
     pub version: ConfigVersion,
@@ -188,7 +188,7 @@ pub enum AuthParams {
 }
 
 /// An API account: dialect × endpoint × signer × quirks, all data.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Provider {
     /// Its name.
     pub id: ProviderId,
@@ -278,7 +278,7 @@ pub struct Quirks {
 }
 
 /// A model: provider + upstream name + price + limits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// Its name in the file and in `x-tollgate-model`.
     pub id: ModelId,
@@ -313,7 +313,7 @@ pub struct Model {
 }
 
 /// One host or key of a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Deployment {
     /// Its stable name.
     pub id: DeploymentId,
@@ -349,7 +349,7 @@ impl Quality {
 }
 
 /// Task × level → candidates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Matrix {
     /// Rows by task, without `default`.
     pub rows: FxHashMap<TaskName, Row>,
@@ -517,6 +517,8 @@ pub struct VirtualKey {
     pub allow: AllowList,
     /// Limits of the key.
     pub limits: LimitParams,
+    /// True when it is no entry of the file: the store that replicas share has it.
+    pub is_stored: bool,
 }
 
 /// `cache`

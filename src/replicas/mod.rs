@@ -1,5 +1,6 @@
 //! Speaks with the store that several replicas share: carries the calls of budgets and limits there and
-//! the answers back, ten times a second and whenever somebody waits.
+//! the answers back, ten times a second and whenever somebody waits; and what replicas post for each
+//! other, once a second.
 //!
 //! Beside the request: no request ever waits for a round trip unless what this replica holds is used up,
 //! and then for a bounded time. What happens while the store is away, the budgets and limits decide
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::budgets::Budgets;
 use crate::runtime::leases::Bell;
 use crate::runtime::limiter::Limiters;
-use crate::stores::{RECOVERY_MS, SharedError, SharedStore};
+use crate::stores::{Post, Posted, RECOVERY_MS, SharedBoard, SharedError, SharedStore, StoredKeys};
 use crate::types::{LeaseCall, LeaseReply, Replica};
 
 /// How often leases are looked after; requests that wait ring for more at once.
@@ -30,10 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Replicas {
     store: Arc<dyn SharedStore>,
+    board: Arc<dyn SharedBoard>,
     replica: Replica,
+    /// What it is called on the board, through all its lives.
+    signature: Arc<str>,
     bell: Bell,
     up: AtomicBool,
     round_trips: AtomicU64,
+    /// What the store said when it last would not do something.
+    refusal: Mutex<Option<SharedError>>,
     leave: CancellationToken,
     left: CancellationToken,
 }
@@ -41,13 +48,21 @@ pub struct Replicas {
 impl Replicas {
     /// This replica, before it has said anything.
     #[must_use]
-    pub fn new(store: Arc<dyn SharedStore>, replica: Replica, bell: Bell) -> Self {
+    pub fn new<S: SharedStore + SharedBoard + 'static>(
+        store: Arc<S>,
+        replica: Replica,
+        signature: Arc<str>,
+        bell: Bell,
+    ) -> Self {
         Self {
+            board: Arc::<S>::clone(&store),
             store,
             replica,
+            signature,
             bell,
             up: AtomicBool::new(true),
             round_trips: AtomicU64::new(0),
+            refusal: Mutex::new(None),
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
         }
@@ -68,20 +83,57 @@ impl Replicas {
         self.round_trips.load(Ordering::Relaxed)
     }
 
+    /// What this replica is called on the board: the same after a restart.
+    pub fn signature(&self) -> &str {
+        &self.signature
+    }
+
+    /// Posts texts and reads what is new; `None` while the store is away.
+    pub async fn exchange_posts(&self, posts: &[Post]) -> Option<Vec<Posted>> {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        let posted = self.board.exchange(&self.signature, posts).await;
+        self.noted(posted)
+    }
+
+    /// Whether this replica is the one of all that should do something; true while the store is away, for
+    /// twice is better than not at all.
+    pub async fn claims(&self, what: &str, lives: Duration) -> bool {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        let claimed = self.board.claim(what, lives).await;
+        self.noted(claimed).unwrap_or(true)
+    }
+
+    /// The stored keys, when they are not the known ones; `None` also while the store is away.
+    pub async fn stored_keys(&self, known: &StoredKeys) -> Option<StoredKeys> {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        let keys = self.board.keys(known).await;
+        self.noted(keys).flatten()
+    }
+
     /// Waits until the store has given this replica its first leases, or has had time to.
-    pub async fn join(&self, budgets: &Budgets, limiters: &Limiters) {
+    ///
+    /// # Errors
+    /// When the store answers but refuses: a wrong password, a server that may not be written to. One
+    /// that is away is waited for while requests are served.
+    pub async fn join(&self, budgets: &Budgets, limiters: &Limiters) -> Result<(), SharedError> {
         let deadline =
             Instant::now() + PATIENCE + Duration::from_millis(RECOVERY_MS.unsigned_abs());
         while Instant::now() < deadline {
+            // Without budgets and limits there would be nothing to say.
+            let _heard = self.exchange_posts(&[]).await;
             let recovering = self.exchange(budgets, limiters, true).await;
+            if let Some(refusal) = self.refusal.lock().take() {
+                return Err(refusal);
+            }
             if recovering == Some(false) {
-                return;
+                return Ok(());
             }
             tokio::time::sleep(TICK).await;
         }
         tracing::warn!(
             "the shared store has given no leases yet; what needs one is refused until it does"
         );
+        Ok(())
     }
 
     /// Looks after the leases until [`Self::leave`], and then gives everything back.
@@ -159,6 +211,9 @@ impl Replicas {
                 Some(answer)
             }
             Err(error) => {
+                if matches!(error, SharedError::Refused(_)) {
+                    *self.refusal.lock() = Some(error.clone());
+                }
                 if self.up.swap(false, Ordering::Relaxed) {
                     tracing::error!(%error, "the shared store does not answer; going on as state.on_store_down says");
                 }

@@ -195,6 +195,17 @@ pub struct Arms {
     models: Shared<ModelId, LinearSums>,
     /// Something was learned since it was last written down.
     has_news: AtomicBool,
+    /// Something was learned since the other replicas were last told.
+    has_untold: AtomicBool,
+    /// What other replicas have learned.
+    elsewhere: RwLock<Elsewhere>,
+}
+
+/// What other replicas have learned, each arm brought to one moment.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    cells: FxHashMap<ArmKey, Sums>,
+    models: FxHashMap<ModelId, LinearSums>,
 }
 
 /// What was learned of one arm or one model, as text that outlives the process.
@@ -227,6 +238,7 @@ impl Arms {
             return;
         }
         self.has_news.store(true, Ordering::Relaxed);
+        self.has_untold.store(true, Ordering::Relaxed);
         let reward = seen.reward.clamp(0.0, 1.0);
         entry(&self.cells, key).lock().add(reward, &seen, params);
         if let Some((context, prior)) = context {
@@ -243,6 +255,14 @@ impl Arms {
         if !self.has_news.swap(false, Ordering::Relaxed) {
             return Vec::new();
         }
+        let learned = self.learned().into_iter();
+        learned
+            .filter_map(|learned| Some((learned.name(), serde_json::to_string(&learned).ok()?)))
+            .collect()
+    }
+
+    /// What this process itself has learned.
+    fn learned(&self) -> Vec<Learned> {
         let cells = self.cells.read();
         let models = self.models.read();
         let cells = cells
@@ -251,19 +271,62 @@ impl Arms {
         let models = models
             .iter()
             .map(|(model, sums)| Learned::Model(model.clone(), Box::new(*sums.lock())));
-        cells
-            .chain(models)
-            .filter_map(|learned| Some((learned.name(), serde_json::to_string(&learned).ok()?)))
-            .collect()
+        cells.chain(models).collect()
+    }
+
+    /// What this process itself has learned, as a text for the other replicas; `None` when there is no
+    /// news since the last call, unless it is asked for all the same.
+    #[must_use]
+    pub fn posted(&self, again: bool) -> Option<String> {
+        let has_untold = self.has_untold.swap(false, Ordering::Relaxed);
+        if !has_untold && !again {
+            return None;
+        }
+        serde_json::to_string(&self.learned()).ok()
+    }
+
+    /// Takes in what the other replicas say now, in the place of what they said before. A text of
+    /// another version says nothing.
+    pub fn heard<'a>(&self, texts: impl Iterator<Item = &'a str>, params: &LearnParams) {
+        let mut found = Elsewhere::default();
+        let learned = texts.filter_map(|text| serde_json::from_str::<Vec<Learned>>(text).ok());
+        for one in learned.flatten() {
+            match one {
+                Learned::Cell(key, sums) => {
+                    found.cells.entry(key).or_default().join(&sums, params);
+                }
+                Learned::Model(model, sums) => {
+                    found.models.entry(model).or_default().join(&sums, params);
+                }
+            }
+        }
+        *self.elsewhere.write() = found;
+    }
+
+    /// Takes what an earlier life of this replica had posted for its own, if it knows nothing itself.
+    pub fn adopt(&self, text: &str) {
+        if !self.cells.read().is_empty() || !self.models.read().is_empty() {
+            return;
+        }
+        let learned = serde_json::from_str::<Vec<Learned>>(text).unwrap_or_default();
+        for one in learned {
+            self.put(one);
+        }
+    }
+
+    fn put(&self, learned: Learned) {
+        match learned {
+            Learned::Cell(key, sums) => *entry(&self.cells, &key).lock() = sums,
+            Learned::Model(model, sums) => *entry(&self.models, &model).lock() = *sums,
+        }
+        self.has_untold.store(true, Ordering::Relaxed);
     }
 
     /// Takes in a text that an earlier process wrote. One of another version is forgotten: it is
     /// learned again.
     pub fn restore(&self, text: &str) {
-        match serde_json::from_str(text) {
-            Ok(Learned::Cell(key, sums)) => *entry(&self.cells, &key).lock() = sums,
-            Ok(Learned::Model(model, sums)) => *entry(&self.models, &model).lock() = *sums,
-            Err(_) => {}
+        if let Ok(learned) = serde_json::from_str(text) {
+            self.put(learned);
         }
     }
 
@@ -271,12 +334,16 @@ impl Arms {
     #[must_use]
     pub fn stats(&self, key: &ArmKey, quality: f64, params: &LearnParams, now_ms: i64) -> ArmStats {
         let mut stats = ArmStats::prior(quality, params);
-        let Some(sums) = self.cells.read().get(key).map(|cell| *cell.lock()) else {
-            return stats;
-        };
-        let discount = params.discount(now_ms - sums.updated_ms);
-        let weight = (sums.weight * discount).max(0.0);
-        let reward = (sums.reward * discount).clamp(0.0, weight);
+        let own = self.cells.read().get(key).map(|cell| *cell.lock());
+        let others = self.elsewhere.read().cells.get(key).copied();
+        let (mut weight, mut reward) = (0.0, 0.0);
+        for sums in own.into_iter().chain(others) {
+            let discount = params.discount(now_ms - sums.updated_ms);
+            weight += sums.weight * discount;
+            reward += sums.reward * discount;
+        }
+        let weight: f64 = weight.max(0.0);
+        let reward: f64 = reward.clamp(0.0, weight);
         stats.alpha += reward;
         stats.beta += weight - reward;
         stats.count = weight;
@@ -287,29 +354,34 @@ impl Arms {
     #[must_use]
     pub fn linear(&self, model: &ModelId, params: &LearnParams, now_ms: i64) -> LinearStats {
         let mut stats = LinearStats::prior(params);
-        let Some(sums) = self.models.read().get(model).map(|cell| *cell.lock()) else {
-            return stats;
-        };
-        let discount = params.discount(now_ms - sums.updated_ms);
-        for (row, seen) in stats.precision.iter_mut().zip(&sums.gram) {
-            for (cell, seen) in row.iter_mut().zip(seen) {
-                *cell += seen * discount;
+        let own = self.models.read().get(model).map(|cell| *cell.lock());
+        let others = self.elsewhere.read().models.get(model).copied();
+        for sums in own.into_iter().chain(others) {
+            let discount = params.discount(now_ms - sums.updated_ms);
+            for (row, seen) in stats.precision.iter_mut().zip(&sums.gram) {
+                for (cell, seen) in row.iter_mut().zip(seen) {
+                    *cell += seen * discount;
+                }
+            }
+            for (moment, seen) in stats.moment.iter_mut().zip(&sums.moment) {
+                *moment += seen * discount;
             }
         }
-        stats.moment = sums.moment.map(|moment| moment * discount);
         stats
     }
 
     /// The observed mean of every arm, in no particular order.
     #[must_use]
     pub fn means(&self, params: &LearnParams, now_ms: i64) -> Vec<ArmMean> {
-        let cells = self.cells.read();
-        cells
-            .iter()
-            .filter_map(|(key, cell)| {
-                let sums = *cell.lock();
+        let mut all: FxHashMap<ArmKey, Sums> = self.elsewhere.read().cells.clone();
+        for (key, cell) in self.cells.read().iter() {
+            let own = *cell.lock();
+            all.entry(key.clone()).or_default().join(&own, params);
+        }
+        all.into_iter()
+            .filter_map(|(key, sums)| {
                 (sums.weight > 1e-9).then(|| ArmMean {
-                    key: key.clone(),
+                    key,
                     mean: (sums.reward / sums.weight).clamp(0.0, 1.0),
                     count: sums.weight * params.discount(now_ms - sums.updated_ms),
                 })
@@ -324,8 +396,19 @@ impl Sums {
             self.weight *= discount;
             self.reward *= discount;
         });
-        self.weight = (self.weight + weight).max(0.0);
-        self.reward = (self.reward + weight * reward).max(0.0);
+        // Below zero where a reward is taken back that another replica has counted.
+        self.weight += weight;
+        self.reward += weight * reward;
+    }
+
+    /// Adds what another replica has seen, both at the later of the two moments.
+    fn join(&mut self, other: &Self, params: &LearnParams) {
+        let at_ms = self.updated_ms.max(other.updated_ms);
+        let mine = params.discount(at_ms - self.updated_ms);
+        let theirs = params.discount(at_ms - other.updated_ms);
+        self.weight = self.weight * mine + other.weight * theirs;
+        self.reward = self.reward * mine + other.reward * theirs;
+        self.updated_ms = at_ms;
     }
 }
 
@@ -348,6 +431,21 @@ impl LinearSums {
             }
             moment[at] += weight * x * residual;
         }
+    }
+}
+
+impl LinearSums {
+    /// As [`Sums::join`].
+    fn join(&mut self, other: &Self, params: &LearnParams) {
+        let at_ms = self.updated_ms.max(other.updated_ms);
+        let mine = params.discount(at_ms - self.updated_ms);
+        let theirs = params.discount(at_ms - other.updated_ms);
+        let cells = self.gram.iter_mut().flatten().chain(&mut self.moment);
+        let others = other.gram.iter().flatten().chain(&other.moment);
+        for (cell, other) in cells.zip(others) {
+            *cell = *cell * mine + other * theirs;
+        }
+        self.updated_ms = at_ms;
     }
 }
 
@@ -493,5 +591,46 @@ mod tests {
         let means = arms.means(&PARAMS, 0);
         assert_eq!(means.len(), 1);
         assert!((means[0].mean - 0.5).abs() < 1e-9 && (means[0].count - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn replicas_know_together_what_each_has_seen_and_count_it_once() {
+        let (a, b, alone) = (Arms::default(), Arms::default(), Arms::default());
+        let context = [0.5; CONTEXT_DIMENSIONS];
+        let see = |arms: &Arms, reward, weight, at_ms| {
+            let seen = seen(reward, weight, at_ms);
+            arms.observe(&key("a"), seen, Some((&context, 0.5)), &PARAMS);
+        };
+        for (at, arms) in [&a, &b, &a, &b, &b].into_iter().enumerate() {
+            let at_ms = i64::try_from(at).expect("small") * 40_000;
+            let reward = if at == 0 { 0.0 } else { 0.7 };
+            see(arms, reward, 1.0, at_ms);
+            see(&alone, reward, 1.0, at_ms);
+        }
+        // What one replica has counted, another may take back.
+        see(&b, 0.0, -1.0, 0);
+        see(&alone, 0.0, -1.0, 0);
+        assert!(a.posted(false).is_some() && a.posted(false).is_none());
+        for _ in 0..2 {
+            let (of_a, of_b) = (a.posted(true), b.posted(true));
+            b.heard(of_a.as_deref().into_iter().chain(["nonsense"]), &PARAMS);
+            a.heard(of_b.as_deref().into_iter(), &PARAMS);
+        }
+        let expect = alone.stats(&key("a"), 0.5, &PARAMS, 200_000);
+        let mean = |arms: &Arms| arms.means(&PARAMS, 200_000)[0].clone();
+        for arms in [&a, &b] {
+            let stats = arms.stats(&key("a"), 0.5, &PARAMS, 200_000);
+            assert!((stats.alpha - expect.alpha).abs() < 1e-9, "{stats:?}");
+            assert!((stats.count - expect.count).abs() < 1e-9, "{stats:?}");
+            assert!((mean(arms).mean - mean(&alone).mean).abs() < 1e-9);
+            let moment = |arms: &Arms| arms.linear(&"a".into(), &PARAMS, 200_000).moment[0];
+            assert!((moment(arms) - moment(&alone)).abs() < 1e-9);
+        }
+        let reborn = Arms::default();
+        reborn.adopt(&a.posted(true).expect("a text"));
+        let text = b.posted(true);
+        reborn.heard(text.as_deref().into_iter(), &PARAMS);
+        let stats = reborn.stats(&key("a"), 0.5, &PARAMS, 200_000);
+        assert!((stats.count - expect.count).abs() < 1e-9, "{stats:?}");
     }
 }

@@ -143,6 +143,8 @@ struct Inner {
     /// How often it tripped since it was last closed; doubles the open time.
     trips: u32,
     window: Window,
+    /// Until when one failure is enough, because another replica's breaker is open.
+    suspect_until: Option<Instant>,
 }
 
 /// The breaker of one deployment. All methods take a lock for some tens of nanoseconds.
@@ -168,6 +170,7 @@ impl Breaker {
                 consecutive_failures: 0,
                 trips: 0,
                 window: Window::new(),
+                suspect_until: None,
             }),
         }
     }
@@ -183,6 +186,25 @@ impl Breaker {
     /// When it will be tried again.
     pub fn would_pass(&self, now: Instant) -> Result<(), Instant> {
         self.inner.lock().would_pass(now)
+    }
+
+    /// While it is open: which trip that is, and for how much longer.
+    pub fn open(&self, now: Instant) -> Option<(u64, Duration)> {
+        let inner = self.inner.lock();
+        match inner.phase {
+            Phase::Tripped { until, .. } if now < until => Some((inner.epoch, until - now)),
+            Phase::Closed | Phase::Tripped { .. } => None,
+        }
+    }
+
+    /// Half-trusts the upstream until then, on the word of another replica: the first call decides. A
+    /// failure trips the breaker, an answer clears the suspicion. Traffic flows meanwhile, for what
+    /// another sees may be its own network.
+    pub fn suspect(&self, until: Instant) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.phase, Phase::Closed) {
+            inner.suspect_until = inner.suspect_until.max(Some(until));
+        }
     }
 
     /// Asks to call the upstream. Half-open lets exactly one call through until its result is in.
@@ -250,6 +272,7 @@ impl Inner {
             CallVerdict::Neutral => return None,
             CallVerdict::Success { latency } => {
                 self.consecutive_failures = 0;
+                self.suspect_until = None;
                 let slow = latency > params.slow_call;
                 self.window.count(now, params.window, false, slow);
                 // Only a bad result can trip: a success that completes the minimum count after a
@@ -271,7 +294,9 @@ impl Inner {
             && params.consecutive_failures > 0
             && self.consecutive_failures >= params.consecutive_failures;
         let rate = self.window.failures_at_least(params.failure_rate, params);
-        (in_a_row || rate).then_some(Judgement::Trip {
+        let suspected =
+            verdict == CallVerdict::Failure && self.suspect_until.is_some_and(|until| now < until);
+        (in_a_row || rate || suspected).then_some(Judgement::Trip {
             complaint: Complaint::Failing,
             retry_after,
         })
@@ -297,6 +322,7 @@ impl Inner {
     fn begin_epoch(&mut self) {
         self.epoch += 1;
         self.consecutive_failures = 0;
+        self.suspect_until = None;
         self.window = Window::new();
     }
 

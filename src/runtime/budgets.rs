@@ -252,4 +252,9 @@ impl Budgets {
     pub fn take_alerts(&self) -> Vec<BudgetAlert> {
         std::mem::take(&mut self.state.lock().alerts).into()
     }
+
+    /// Puts alerts among those that will be taken next.
+    pub fn alert_again(&self, alerts: Vec<BudgetAlert>) {
+        self.state.lock().alerts.extend(alerts);
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use crate::types::DeploymentId;
 
@@ -72,5 +74,25 @@ impl Deployments {
             Arc::clone(state)
         })
         .collect()
+    }
+
+    /// The open breakers: whose, which trip of it, and for how much longer.
+    #[must_use]
+    pub fn open_breakers(&self, now: Instant) -> Vec<(DeploymentId, u64, Duration)> {
+        let known = self.known.lock();
+        let open = known.values().filter_map(|state| {
+            let (trip, left) = state.breaker.open(now)?;
+            Some((state.id.clone(), trip, left))
+        });
+        open.collect()
+    }
+
+    /// Half-trusts a deployment until then; see [`Breaker::suspect`]. False when none has this name.
+    pub fn suspect(&self, id: &DeploymentId, until: Instant) -> bool {
+        let state = self.known.lock().get(id).cloned();
+        if let Some(state) = &state {
+            state.breaker.suspect(until);
+        }
+        state.is_some()
     }
 }

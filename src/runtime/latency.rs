@@ -5,10 +5,12 @@
 //! after some tries would. What was seen fades, so that a model that was slow is tried again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::types::ModelId;
 
@@ -31,7 +33,7 @@ pub struct LatencySample {
 }
 
 /// A discounted mean.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Mean {
     weight: f64,
     sum: f64,
@@ -53,7 +55,7 @@ impl Mean {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Averages {
     /// Seconds to the first token.
     ttft: Mean,
@@ -70,6 +72,10 @@ struct Averages {
 #[derive(Debug, Default)]
 pub struct Latencies {
     models: RwLock<FxHashMap<ModelId, Arc<Mutex<Averages>>>>,
+    /// Something was seen since the other replicas were last told.
+    has_untold: AtomicBool,
+    /// What other replicas have seen.
+    elsewhere: RwLock<FxHashMap<ModelId, Averages>>,
 }
 
 impl Latencies {
@@ -111,8 +117,16 @@ impl Latencies {
         reason = "token counts are far below 2^52"
     )]
     pub fn expected(&self, model: &ModelId, output_tokens: u64, now_ms: i64) -> Option<Duration> {
-        let mut averages = self.models.read().get(model).map(|cell| *cell.lock())?;
-        averages.age_to(now_ms);
+        let own = self.models.read().get(model).map(|cell| *cell.lock());
+        let others = self.elsewhere.read().get(model).copied();
+        let averages = match (own, others) {
+            (Some(own), Some(others)) => own.joined(others, now_ms),
+            (one, other) => {
+                let mut averages = one.or(other)?;
+                averages.age_to(now_ms);
+                averages
+            }
+        };
         let streamed = averages.ttft.get().map(|ttft| {
             ttft + averages.per_token.get().unwrap_or(0.0) * output_tokens.saturating_sub(1) as f64
         });
@@ -133,7 +147,36 @@ impl Latencies {
         ))
     }
 
+    /// What this process itself has seen, as a text for the other replicas; `None` when there is no
+    /// news since the last call, unless it is asked for all the same.
+    #[must_use]
+    pub fn posted(&self, again: bool) -> Option<String> {
+        if !self.has_untold.swap(false, Ordering::Relaxed) && !again {
+            return None;
+        }
+        let models = self.models.read();
+        let seen: Vec<(&ModelId, Averages)> = models
+            .iter()
+            .map(|(model, cell)| (model, *cell.lock()))
+            .collect();
+        serde_json::to_string(&seen).ok()
+    }
+
+    /// Takes in what the other replicas say now, in the place of what they said before. A text of
+    /// another version says nothing.
+    pub fn heard<'a>(&self, texts: impl Iterator<Item = &'a str>, now_ms: i64) {
+        let mut found: FxHashMap<ModelId, Averages> = FxHashMap::default();
+        let seen =
+            texts.filter_map(|text| serde_json::from_str::<Vec<(ModelId, Averages)>>(text).ok());
+        for (model, averages) in seen.flatten() {
+            let known = found.entry(model).or_default();
+            *known = known.joined(averages, now_ms);
+        }
+        *self.elsewhere.write() = found;
+    }
+
     fn cell(&self, model: &ModelId) -> Arc<Mutex<Averages>> {
+        self.has_untold.store(true, Ordering::Relaxed);
         if let Some(found) = self.models.read().get(model) {
             return Arc::clone(found);
         }
@@ -142,6 +185,22 @@ impl Latencies {
 }
 
 impl Averages {
+    /// Both together, at this moment.
+    fn joined(mut self, mut other: Self, now_ms: i64) -> Self {
+        self.age_to(now_ms);
+        other.age_to(now_ms);
+        for (mine, theirs) in [
+            (&mut self.ttft, other.ttft),
+            (&mut self.per_token, other.per_token),
+            (&mut self.whole, other.whole),
+            (&mut self.failures, other.failures),
+        ] {
+            mine.weight += theirs.weight;
+            mine.sum += theirs.sum;
+        }
+        self
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "ages are far below 2^52")]
     fn age_to(&mut self, now_ms: i64) {
         let age = (now_ms - self.updated_ms).max(0);
@@ -207,5 +266,23 @@ mod tests {
         };
         assert!((seconds(101) - 1.2).abs() < 1e-6);
         assert!((seconds(1) - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn replicas_expect_what_they_have_seen_together() {
+        let (a, b) = (Latencies::default(), Latencies::default());
+        let model = ModelId::new("a");
+        a.observe(&model, answer(400), 0);
+        b.observe(&model, answer(800), 0);
+        let text = a.posted(false).expect("news");
+        b.heard([text.as_str()].into_iter(), 0);
+        let together = b.expected(&model, 10, 0).expect("known");
+        assert!((together.as_secs_f64() - 0.6).abs() < 1e-6);
+        b.heard(std::iter::empty(), 0);
+        let alone = b.expected(&model, 10, 0).expect("known");
+        assert!((alone.as_secs_f64() - 0.8).abs() < 1e-6);
+        let fresh = Latencies::default();
+        fresh.heard([text.as_str()].into_iter(), 0);
+        assert!(fresh.expected(&model, 10, 0).is_some());
     }
 }

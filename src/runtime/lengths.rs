@@ -21,8 +21,11 @@
 
 mod sketch;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{KeyId, LevelName, ModelId, TaskName};
 
@@ -32,11 +35,13 @@ use self::sketch::Sketch;
 const MAX_LESSONS: usize = 2_000;
 /// A lesson that nobody added to for so long may make room for another.
 const FORGOTTEN_AFTER_MS: i64 = 7 * 24 * 3_600_000;
+/// Lessons that other replicas are told of, the latest: some hundred kilobytes of text.
+const MAX_TOLD: usize = 500;
 /// Shares are learned as whole millionths.
 const MILLION: f64 = 1e6;
 
 /// What attempts are alike by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LessonKey {
     /// The virtual key; `None` in `auth: open`.
     pub key: Option<KeyId>,
@@ -68,6 +73,18 @@ struct Lesson {
 #[derive(Debug, Default)]
 pub struct Lengths {
     lessons: Mutex<Lessons>,
+    /// Something was learned since the other replicas were last told.
+    has_untold: AtomicBool,
+    /// What other replicas have learned.
+    elsewhere: Mutex<FxHashMap<LessonKey, Lesson>>,
+}
+
+/// A lesson as text: whose, and the counts of its sketches.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    of: LessonKey,
+    output_tokens: Vec<(u16, u32)>,
+    input_millionths: Vec<(u16, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +97,7 @@ struct Lessons {
 impl Lengths {
     /// Learns from an attempt that has ended and was billed.
     pub fn observe(&self, key: &LessonKey, used: LikelyUse, now_ms: i64) {
+        self.has_untold.store(true, Ordering::Relaxed);
         let mut lessons = self.lessons.lock();
         if !lessons.by_key.contains_key(key) {
             if !lessons.has_room(now_ms) {
@@ -103,15 +121,56 @@ impl Lengths {
     /// What an attempt uses at most, but for this probability; `None` while too little is known.
     #[must_use]
     pub fn likely(&self, key: &LessonKey, probability: f64) -> Option<LikelyUse> {
+        let elsewhere = self.elsewhere.lock();
         let lessons = self.lessons.lock();
-        let lesson = lessons.by_key.get(key)?;
-        let millionths = lesson.input_millionths.bound(probability / 2.0)?;
+        let known = [lessons.by_key.get(key), elsewhere.get(key)];
+        let bound = |of: fn(&Lesson) -> &Sketch| {
+            let sketches = known.map(|lesson| lesson.map(of));
+            sketch::bound(sketches, probability / 2.0)
+        };
+        let millionths = bound(|lesson| &lesson.input_millionths)?;
         #[allow(clippy::cast_precision_loss, reason = "a display value would do")]
         let input_share = millionths as f64 / MILLION;
         Some(LikelyUse {
-            output_tokens: lesson.output_tokens.bound(probability / 2.0)?,
+            output_tokens: bound(|lesson| &lesson.output_tokens)?,
             input_share,
         })
+    }
+
+    /// What this process itself has learned of late, as a text for the other replicas; `None` when there
+    /// is no news since the last call, unless it is asked for all the same.
+    #[must_use]
+    pub fn posted(&self, again: bool) -> Option<String> {
+        if !self.has_untold.swap(false, Ordering::Relaxed) && !again {
+            return None;
+        }
+        let lessons = self.lessons.lock();
+        let mut latest: Vec<(&LessonKey, &Lesson)> = lessons.by_key.iter().collect();
+        latest.sort_by_key(|(_, lesson)| std::cmp::Reverse(lesson.last_ms));
+        let told = latest.into_iter().take(MAX_TOLD).map(|(of, lesson)| Told {
+            of: of.clone(),
+            output_tokens: lesson.output_tokens.counts(),
+            input_millionths: lesson.input_millionths.counts(),
+        });
+        let told: Vec<Told> = told.collect();
+        drop(lessons);
+        serde_json::to_string(&told).ok()
+    }
+
+    /// Takes in what the other replicas say now, in the place of what they said before. A text of
+    /// another version says nothing.
+    pub fn heard<'a>(&self, texts: impl Iterator<Item = &'a str>) {
+        let mut found: FxHashMap<LessonKey, Lesson> = FxHashMap::default();
+        let told = texts.filter_map(|text| serde_json::from_str::<Vec<Told>>(text).ok());
+        for told in told.flatten() {
+            if found.len() >= MAX_LESSONS && !found.contains_key(&told.of) {
+                continue;
+            }
+            let lesson = found.entry(told.of).or_default();
+            lesson.output_tokens.add_counts(&told.output_tokens);
+            lesson.input_millionths.add_counts(&told.input_millionths);
+        }
+        *self.elsewhere.lock() = found;
     }
 }
 
@@ -214,5 +273,27 @@ mod tests {
         lengths.observe(&key(0), used, FORGOTTEN_AFTER_MS);
         lengths.observe(&key(MAX_LESSONS), used, FORGOTTEN_AFTER_MS);
         assert_eq!(known(), 2, "the one that is in use, and the new one");
+    }
+
+    #[test]
+    fn replicas_learn_together_what_neither_has_seen_often_enough() {
+        let (a, b) = (Lengths::default(), Lengths::default());
+        let used = LikelyUse {
+            output_tokens: 10,
+            input_share: 0.1,
+        };
+        for _ in 0..60 {
+            a.observe(&key(0), used, 0);
+            b.observe(&key(0), used, 0);
+        }
+        assert_eq!(b.likely(&key(0), 0.02), None);
+        let text = a.posted(false).expect("news");
+        for _ in 0..2 {
+            b.heard([text.as_str()].into_iter());
+        }
+        let likely = b.likely(&key(0), 0.02).expect("120 are enough");
+        assert!((10..=12).contains(&likely.output_tokens), "{likely:?}");
+        b.heard(["nonsense"].into_iter());
+        assert_eq!(b.likely(&key(0), 0.02), None);
     }
 }

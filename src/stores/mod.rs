@@ -31,7 +31,10 @@ pub use report::{
     CellScore, Dimension, FocusGroup, Repeated, Repeats, Report, ReportQuery, ReportReads,
     ReportRow, Sums, UnknownDimension,
 };
-pub use shared::{LEASE_TTL_MS, RECOVERY_MS, SharedError, SharedMemory, SharedStore};
+pub use shared::{
+    LEASE_TTL_MS, Post, Posted, RECOVERY_MS, SharedBoard, SharedError, SharedMemory, SharedStore,
+    StoredKeys,
+};
 pub use source::LedgerSource;
 pub use sqlite::{LedgerContents, LedgerFile};
 pub use usage::{

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Context, at};
+use super::{Context, at, limit_params};
 use crate::config::schema::{KeyConfig, TeamConfig};
-use crate::config::snapshot::{Model, Team, VirtualKey};
+use crate::config::snapshot::{Model, Snapshot, Team, VirtualKey};
 use crate::config::tree::Step;
 use crate::types::caller::wildcard_matches;
 use crate::types::{AllowList, AppId, KeyId, TeamId, Tier};
@@ -178,7 +178,49 @@ fn compile_key(
         tier: key.tier.unwrap_or(team_tier).min(team_tier),
         allow,
         limits: cx.limits(at!["keys", index, "limits"], key.limits),
+        is_stored: false,
     }
+}
+
+/// Compiles a stored key, the JSON of an entry of `keys`, for a file that is in force.
+///
+/// # Errors
+/// Why it cannot be one of that file's callers.
+pub fn stored_key(text: &str, snapshot: &Snapshot) -> Result<VirtualKey, String> {
+    let key: KeyConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let sha256 = parse_sha256(&key.sha256)
+        .ok_or_else(|| "`sha256` is no SHA-256: 64 hexadecimal digits".to_owned())?;
+    if key.id.is_empty() || key.id.starts_with('@') {
+        return Err("an id is not empty and does not begin with `@`".to_owned());
+    }
+    if !key.tags.is_empty() {
+        return Err("tags that budgets match are declared in the file".to_owned());
+    }
+    let in_file = snapshot.keys.values().filter(|known| !known.is_stored);
+    if let Some(known) = in_file
+        .into_iter()
+        .find(|known| known.id.as_str() == key.id || known.sha256 == sha256)
+    {
+        return Err(format!("the file has it: key `{}`", known.id));
+    }
+    let name = key.team.as_deref().unwrap_or(DEFAULT);
+    let Some(team) = snapshot.teams.get(name) else {
+        return Err(format!("unknown team `{name}`; the file has no such team"));
+    };
+    let allow = match &key.allow {
+        None => team.allow.clone(),
+        Some(patterns) => AllowList::new(patterns.iter().map(String::as_str)).and(&team.allow),
+    };
+    Ok(VirtualKey {
+        id: KeyId::new(key.id.as_str()),
+        sha256,
+        team: TeamId::new(name),
+        app: AppId::new(key.app.as_deref().unwrap_or(DEFAULT)),
+        tier: key.tier.unwrap_or(team.tier).min(team.tier),
+        allow,
+        limits: limit_params(key.limits),
+        is_stored: true,
+    })
 }
 
 /// Reads 64 hexadecimal digits.

@@ -35,6 +35,7 @@ use super::tree::{Node, Step, render_path};
 use crate::runtime::LimitParams;
 use crate::types::{ConfigVersion, ModelId};
 
+pub use callers::stored_key;
 pub use names::{BUILT_IN_TASKS, Names};
 pub use secret::check_references;
 
@@ -182,13 +183,17 @@ impl Context<'_, '_> {
                 "add `tokens_per_minute`",
             );
         }
-        LimitParams {
-            requests_per_minute: limits.requests_per_minute,
-            burst_requests: limits.burst,
-            tokens_per_minute: limits.tokens_per_minute,
-            burst_tokens: limits.burst_tokens,
-            concurrent: limits.concurrent,
-        }
+        limit_params(limits)
+    }
+}
+
+const fn limit_params(limits: LimitsConfig) -> LimitParams {
+    LimitParams {
+        requests_per_minute: limits.requests_per_minute,
+        burst_requests: limits.burst,
+        tokens_per_minute: limits.tokens_per_minute,
+        burst_tokens: limits.burst_tokens,
+        concurrent: limits.concurrent,
     }
 }
 

@@ -253,3 +253,26 @@ fn under_threads_one_probe_passes_at_a_time() {
     });
     assert!(passed.load(Ordering::SeqCst) > 0);
 }
+
+#[test]
+fn a_suspect_is_cut_off_by_one_failure_and_cleared_by_one_answer() {
+    let suspect = || {
+        let bench = Bench::new();
+        bench.breaker.suspect(bench.now + Duration::from_secs(30));
+        bench
+    };
+    let bench = suspect();
+    assert_eq!(bench.state(), BreakerState::Closed, "traffic flows");
+    assert!(bench.call(CallVerdict::Failure).is_some());
+    let (trip, left) = bench.breaker.open(bench.now).expect("open");
+    assert_eq!((trip, left), (1, PARAMS.open));
+
+    let bench = suspect();
+    bench.call(OK);
+    assert_eq!(bench.call(CallVerdict::Failure), None, "it was cleared");
+
+    let mut bench = suspect();
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.call(CallVerdict::Failure), None, "it is over");
+    assert_eq!(bench.breaker.open(bench.now), None);
+}

@@ -42,31 +42,63 @@ impl Sketch {
         self.recent_count += 1;
     }
 
-    /// A bound that the next value exceeds with at most this probability, if it comes like those
-    /// before it (exchangeable): of `n` values the ⌈(n + 1)(1 − probability)⌉-th smallest (Vovk,
-    /// Gammerman & Shafer 2005; Lei et al. 2018). `None` while `n` is too small for any bound.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counts below 2^17"
-    )]
-    pub(super) fn bound(&self, probability: f64) -> Option<u64> {
-        let count = self.recent_count + self.older_count;
-        let rank = (f64::from(count + 1) * (1.0 - probability)).ceil() as u32;
-        if rank > count {
-            return None;
-        }
-        let mut above = count - rank;
+    /// The counts that are not zero, by their bucket.
+    #[allow(clippy::cast_possible_truncation, reason = "258 buckets")]
+    pub(super) fn counts(&self) -> Vec<(u16, u32)> {
         let counts = self.recent.iter().zip(self.older.iter());
-        for (index, (recent, older)) in counts.enumerate().rev() {
-            let here = recent + older;
-            if here > above {
-                return Some(upper_edge(index));
-            }
-            above -= here;
-        }
-        None
+        counts
+            .enumerate()
+            .map(|(index, (recent, older))| (index as u16, recent + older))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
+
+    /// Adds another sketch's counts, for good: what is old is forgotten where it was counted.
+    pub(super) fn add_counts(&mut self, counts: &[(u16, u32)]) {
+        for &(index, count) in counts {
+            if let Some(here) = self.older.get_mut(usize::from(index)) {
+                *here = here.saturating_add(count);
+                self.older_count = self.older_count.saturating_add(count);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn bound(&self, probability: f64) -> Option<u64> {
+        bound([Some(self), None], probability)
+    }
+}
+
+/// A bound that the next value exceeds with at most this probability, if it comes like those
+/// before it (exchangeable): of `n` values in these sketches the ⌈(n + 1)(1 − probability)⌉-th smallest
+/// (Vovk, Gammerman & Shafer 2005; Lei et al. 2018). `None` while `n` is too small for any bound.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "counts of a few replicas, far below 2^52"
+)]
+pub(super) fn bound(sketches: [Option<&Sketch>; 2], probability: f64) -> Option<u64> {
+    let known = || sketches.iter().flatten();
+    let both = |recent: u32, older: u32| u64::from(recent) + u64::from(older);
+    let count: u64 = known()
+        .map(|it| both(it.recent_count, it.older_count))
+        .sum();
+    let rank = ((count + 1) as f64 * (1.0 - probability)).ceil() as u64;
+    if rank > count {
+        return None;
+    }
+    let mut above = count - rank;
+    for index in (0..BUCKETS).rev() {
+        let here: u64 = known()
+            .map(|it| both(it.recent[index], it.older[index]))
+            .sum();
+        if here > above {
+            return Some(upper_edge(index));
+        }
+        above -= here;
+    }
+    None
 }
 
 /// 0 for nothing, then the buckets `[2^((i−1)/8), 2^(i/8))`.

@@ -4,6 +4,9 @@
 //! Like everything here it is looked at under the scope's lock and asks nobody; a background task draws
 //! and leases, in slices by demand.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

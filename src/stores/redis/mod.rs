@@ -1,10 +1,11 @@
-//! The shared store in Redis or Valkey: one script, sent over one connection that is opened again when
+//! The shared store in Redis or Valkey: a few scripts, sent over one connection that is opened again when
 //! it breaks.
 //!
 //! Times are the server's own (`TIME`), so that replicas' clocks need not agree. Every call is bounded
 //! in time: a slow server counts as one that is away. Eviction must be off (`maxmemory-policy
 //! noeviction`); a key that is gone all the same is noticed by those who had been answered about it.
 
+mod board;
 mod draw;
 mod lease;
 
@@ -35,6 +36,8 @@ pub struct RedisStore {
     prefix: String,
     lease: Script,
     draw: Script,
+    board: Script,
+    keys: Script,
     /// Held while connecting only.
     connection: Mutex<Option<MultiplexedConnection>>,
 }
@@ -55,6 +58,8 @@ impl RedisStore {
             prefix: format!("{{{namespace}}}:"),
             lease: Script::new(include_str!("lease.lua")),
             draw: Script::new(include_str!("draw.lua")),
+            board: Script::new(include_str!("board.lua")),
+            keys: Script::new(include_str!("keys.lua")),
             connection: Mutex::new(None),
         })
     }

@@ -4,6 +4,7 @@
 //! process, and the model that `contract` tests hold every other one to. Nothing here is on a request's
 //! way: callers are background tasks, and every call is bounded in time.
 
+mod board;
 mod bucket;
 mod memory;
 mod pot;
@@ -12,6 +13,7 @@ use futures_util::future::BoxFuture;
 
 use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply, Replica};
 
+pub use self::board::{Post, Posted, SharedBoard, StoredKeys};
 pub use self::memory::SharedMemory;
 
 /// How long a replica may be silent before its leases on rates and places are free for others, and

@@ -15,7 +15,7 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// One request, one attempt, or the sums of many of a day.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fact<'a> {
+pub(super) struct Fact {
     /// When it began, milliseconds since the Unix epoch; of an archived day its beginning.
     pub at_ms: i64,
     /// True when the rows are gone, and with them end users, tags and the time of day.
@@ -24,10 +24,8 @@ pub(super) struct Fact<'a> {
     pub request_kind: i64,
     /// The attempt's kind; 0 when this is about requests.
     pub attempt_kind: i64,
-    /// The end user; empty for none.
-    pub end_user: &'a str,
-    /// The tags as JSON; empty when they are not wanted.
-    pub tags: &'a str,
+    /// What [`Texts`] called the end user and the tags; 0 when they are not wanted.
+    pub texts: u32,
     pub requests: u64,
     pub attempts: u64,
     /// Of attempts.
@@ -44,14 +42,13 @@ pub(super) struct Fact<'a> {
     pub images: u64,
 }
 
-impl Fact<'_> {
+impl Fact {
     const NOTHING: Self = Fact {
         at_ms: 0,
         is_archived: false,
         request_kind: 0,
         attempt_kind: 0,
-        end_user: "",
-        tags: "",
+        texts: 0,
         requests: 0,
         attempts: 0,
         cost_pico: 0,
@@ -76,23 +73,81 @@ pub(super) struct Wanted<'a> {
     /// `main` for the file, `temp` for what is still in the journal.
     pub schema: &'a str,
     pub range: TimeRange,
-    /// Whether end users and tags matter: they are text and are left unread otherwise.
-    pub texts: bool,
     /// Whether requests are wanted beside attempts.
     pub requests: bool,
 }
 
-/// Hands every fact of a range to `each`.
+/// Gives numbers to what the end user and the tags (JSON) of a request say, either empty for none.
+pub(super) trait Texts {
+    /// The number of these two; never 0.
+    fn number(&mut self, end_user: &str, tags: &str) -> u32;
+}
+
+/// Hands every fact of a range to `each`. End users and tags are text and are left unread without
+/// `texts`.
 pub(super) fn read(
     connection: &Connection,
     wanted: Wanted<'_>,
-    each: &mut impl FnMut(&Fact<'_>),
+    mut texts: Option<&mut impl Texts>,
+    each: &mut impl FnMut(&Fact),
 ) -> rusqlite::Result<()> {
-    archived(connection, wanted, each)?;
+    let no_texts = texts.as_mut().map_or(0, |texts| texts.number("", ""));
+    archived(connection, wanted, no_texts, each)?;
+    let numbers = match texts {
+        Some(texts) => ByRow::read(connection, wanted, texts)?,
+        None => ByRow::default(),
+    };
     if wanted.requests {
-        requests(connection, wanted, each)?;
+        requests(connection, wanted, &numbers, each)?;
     }
-    attempts(connection, wanted, each)
+    attempts(connection, wanted, &numbers, each)
+}
+
+/// The numbers of the texts of requests, by the requests' place in the file. A million of them take
+/// four megabytes, and spare every attempt the search for its request.
+#[derive(Debug, Default)]
+struct ByRow {
+    first: i64,
+    numbers: Vec<u32>,
+}
+
+impl ByRow {
+    /// Reads the texts of all requests that are in the range or have an attempt there.
+    fn read(
+        connection: &Connection,
+        wanted: Wanted<'_>,
+        texts: &mut impl Texts,
+    ) -> rusqlite::Result<Self> {
+        let of_attempts = part(connection, wanted, "attempt_rows")?;
+        let of_requests = part(connection, wanted, "request_rows")?;
+        let mut statement = connection.prepare(&format!(
+            "SELECT seq, end_user, tags FROM {}.request_rows WHERE seq BETWEEN :first AND :last \
+             ORDER BY seq",
+            wanted.schema
+        ))?;
+        let mut rows = statement.query(named_params! {
+            ":first": of_attempts.0.min(of_requests.0), ":last": of_attempts.1.max(of_requests.1),
+        })?;
+        let mut found = Self::default();
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if found.numbers.is_empty() {
+                found.first = seq;
+            }
+            // Rows that retention took leave gaps, which stand for no text.
+            let at = usize::try_from(seq - found.first).unwrap_or(0);
+            found.numbers.resize(at, 0);
+            found
+                .numbers
+                .push(texts.number(text(row, 1)?, text(row, 2)?));
+        }
+        Ok(found)
+    }
+
+    fn of(&self, seq: i64) -> u32 {
+        let at = usize::try_from(seq.saturating_sub(self.first)).ok();
+        at.and_then(|at| self.numbers.get(at)).copied().unwrap_or(0)
+    }
 }
 
 /// The part of a table in which the rows of a range lie: rows are in the order in which requests
@@ -130,17 +185,13 @@ const IN_PART: &str =
 fn requests(
     connection: &Connection,
     wanted: Wanted<'_>,
-    each: &mut impl FnMut(&Fact<'_>),
+    texts: &ByRow,
+    each: &mut impl FnMut(&Fact),
 ) -> rusqlite::Result<()> {
     let (first, last) = part(connection, wanted, "request_rows")?;
     let Wanted { schema, range, .. } = wanted;
-    let texts = if wanted.texts {
-        "t.end_user, t.tags"
-    } else {
-        "NULL, NULL"
-    };
     let sql = format!(
-        "SELECT t.started_at_ms, t.request_kind, t.cost_pico, t.baseline_cost_pico, {texts} \
+        "SELECT t.started_at_ms, t.request_kind, t.cost_pico, t.baseline_cost_pico, t.seq \
          FROM {schema}.request_rows t WHERE {IN_PART}"
     );
     let mut statement = connection.prepare(&sql)?;
@@ -153,8 +204,7 @@ fn requests(
         each(&Fact {
             at_ms: row.get(0)?,
             request_kind: row.get(1)?,
-            end_user: text(row, 4)?,
-            tags: text(row, 5)?,
+            texts: texts.of(row.get(4)?),
             requests: 1,
             baselines: baseline.is_some().into(),
             baseline_pico: baseline.unwrap_or(0).into(),
@@ -168,21 +218,16 @@ fn requests(
 fn attempts(
     connection: &Connection,
     wanted: Wanted<'_>,
-    each: &mut impl FnMut(&Fact<'_>),
+    texts: &ByRow,
+    each: &mut impl FnMut(&Fact),
 ) -> rusqlite::Result<()> {
     let (first, last) = part(connection, wanted, "attempt_rows")?;
     let Wanted { schema, range, .. } = wanted;
-    let (texts, join) = if wanted.texts {
-        let join = format!("CROSS JOIN {schema}.request_rows r ON r.seq = t.seq");
-        ("r.end_user, r.tags", join)
-    } else {
-        ("NULL, NULL", String::new())
-    };
     let sql = format!(
         "SELECT t.started_at_ms, t.request_kind, t.attempt_kind, t.cost_pico, t.input_tokens, \
            t.cached_input_tokens, t.cache_write_tokens, t.output_tokens, t.reasoning_tokens, \
-           t.cache_write_1h_tokens, t.images, {texts} \
-         FROM {schema}.attempt_rows t {join} WHERE {IN_PART}"
+           t.cache_write_1h_tokens, t.images, t.seq \
+         FROM {schema}.attempt_rows t WHERE {IN_PART}"
     );
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(named_params! {
@@ -194,8 +239,7 @@ fn attempts(
             at_ms: number(0)?,
             request_kind: number(1)?,
             attempt_kind: number(2)?,
-            end_user: text(row, 11)?,
-            tags: text(row, 12)?,
+            texts: texts.of(number(11)?),
             attempts: 1,
             cost_pico: number(3)?.into(),
             tokens: tokens([
@@ -217,7 +261,8 @@ fn attempts(
 fn archived(
     connection: &Connection,
     wanted: Wanted<'_>,
-    each: &mut impl FnMut(&Fact<'_>),
+    no_texts: u32,
+    each: &mut impl FnMut(&Fact),
 ) -> rusqlite::Result<()> {
     let Wanted { schema, range, .. } = wanted;
     let sql = format!(
@@ -241,8 +286,7 @@ fn archived(
             is_archived: true,
             request_kind: number(1)?,
             attempt_kind: number(2)?,
-            end_user: "",
-            tags: "",
+            texts: no_texts,
             requests: number(3)?.unsigned_abs(),
             attempts: number(4)?.unsigned_abs(),
             cost_pico: amount(5)?,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::facts::{self, Fact, Wanted};
+use super::facts::{self, Fact, Texts, Wanted};
 use super::read::joined;
 use crate::stores::report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums};
 use crate::stores::usage::TimeRange;
@@ -161,8 +161,7 @@ impl<'a> Parts<'a> {
 struct Group {
     of_request: u32,
     served: u32,
-    end_user: u32,
-    tags: u32,
+    texts: u32,
     is_archived: bool,
     step: i64,
 }
@@ -195,25 +194,37 @@ fn by_kind<V>(
 struct Values {
     of_request: Numbered<Vec<Box<str>>>,
     served: Numbered<Vec<Box<str>>>,
+}
+
+/// The end users and tags that a report asks for, numbered.
+struct Callers<'a> {
+    wants_end_user: bool,
+    tag_names: &'a [&'a str],
     end_users: Numbered<Box<str>>,
     tags: Numbered<Vec<Box<str>>>,
     /// A text of tags that was seen before, and its number among `tags`.
     tag_texts: FxHashMap<Box<str>, u32>,
+    /// The numbers of both, whose own number is what groups have.
+    both: Numbered<(u32, u32)>,
 }
 
-impl Values {
-    fn new() -> Self {
+impl<'a> Callers<'a> {
+    fn new(parts: &'a Parts<'a>) -> Self {
+        let mut both = Numbered::new();
+        // 0 stands for no request at all, which says nothing.
+        both.number((u32::MAX, u32::MAX));
         Self {
-            of_request: Numbered::new(),
-            served: Numbered::new(),
+            wants_end_user: parts.end_user,
+            tag_names: &parts.tags,
             end_users: Numbered::new(),
             tags: Numbered::new(),
             tag_texts: FxHashMap::default(),
+            both,
         }
     }
 
     /// The number of what these tags say of the names that are asked for.
-    fn tags_of(&mut self, text: &str, names: &[&str]) -> u32 {
+    fn tags_of(&mut self, text: &str) -> u32 {
         if let Some(known) = self.tag_texts.get(text) {
             return *known;
         }
@@ -222,9 +233,39 @@ impl Values {
             let found = tags.iter().find(|(name, _)| name == wanted);
             found.map_or("", |(_, value)| value.as_str()).into()
         };
-        let number = self.tags.number(names.iter().map(value_of).collect());
+        let number = self
+            .tags
+            .number(self.tag_names.iter().map(value_of).collect());
         self.tag_texts.insert(text.into(), number);
         number
+    }
+
+    fn end_user(&self, number: u32) -> &str {
+        let both = self.both.value(number);
+        let found = both.and_then(|(end_user, _)| self.end_users.value(*end_user));
+        found.map_or("", |text| text)
+    }
+
+    fn tag(&self, number: u32, at: usize) -> &str {
+        let both = self.both.value(number);
+        let found = both.and_then(|(_, tags)| self.tags.value(*tags)?.get(at));
+        found.map_or("", |text| text)
+    }
+}
+
+impl Texts for Callers<'_> {
+    fn number(&mut self, end_user: &str, tags: &str) -> u32 {
+        let end_user = if self.wants_end_user {
+            self.end_users.text(end_user)
+        } else {
+            0
+        };
+        let tags = if self.tag_names.is_empty() {
+            0
+        } else {
+            self.tags_of(tags)
+        };
+        self.both.number((end_user, tags))
     }
 }
 
@@ -234,16 +275,27 @@ pub(super) fn report(
     query: &ReportQuery,
 ) -> rusqlite::Result<Report> {
     let (parts, places) = Parts::of(&query.by);
-    let mut values = Values::new();
+    let mut values = Values {
+        of_request: Numbered::new(),
+        served: Numbered::new(),
+    };
+    let mut callers = Callers::new(&parts);
     let mut groups: FxHashMap<Group, Sums> = FxHashMap::default();
     for schema in schemas {
         let wanted = Wanted {
             schema,
             range: query.range,
-            texts: parts.end_user || !parts.tags.is_empty(),
             requests: true,
         };
-        add_up(connection, wanted, &parts, &mut values, &mut groups)?;
+        let wants_texts = parts.end_user || !parts.tags.is_empty();
+        let texts = wants_texts.then_some(&mut callers);
+        add_up(
+            connection,
+            (wanted, texts),
+            &parts,
+            &mut values,
+            &mut groups,
+        )?;
     }
     let text = |of: &Numbered<Vec<Box<str>>>, number, at: usize| {
         let found = of.value(number).and_then(|texts| texts.get(at));
@@ -256,11 +308,8 @@ pub(super) fn report(
         let value = |place: &Place| match place {
             Place::OfRequest(at) => text(&values.of_request, group.of_request, *at),
             Place::Served(at) => text(&values.served, group.served, *at),
-            Place::EndUser => {
-                let found = values.end_users.value(group.end_user);
-                shown(found.map_or("", |text| text))
-            }
-            Place::Tag(at) => text(&values.tags, group.tags, *at),
+            Place::EndUser => shown(callers.end_user(group.texts)),
+            Place::Tag(at) => shown(callers.tag(group.texts, *at)),
             Place::Time(format) => instant(format, &group, parts.step_ms),
         };
         let texts: Vec<_> = places.iter().map(value).collect();
@@ -295,7 +344,7 @@ fn instant(format: &str, group: &Group, step_ms: i64) -> String {
 /// Adds the facts of one schema to the groups.
 fn add_up(
     connection: &Connection,
-    wanted: Wanted<'_>,
+    (wanted, texts): (Wanted<'_>, Option<&mut Callers<'_>>),
     parts: &Parts<'_>,
     values: &mut Values,
     groups: &mut FxHashMap<Group, Sums>,
@@ -314,7 +363,7 @@ fn add_up(
         let is_estimate = texts.pop().is_some_and(|usage| &*usage == "estimated");
         (values.served.number(texts), is_estimate)
     })?;
-    facts::read(connection, wanted, &mut |fact: &Fact<'_>| {
+    facts::read(connection, wanted, texts, &mut |fact: &Fact| {
         let kind = fact.request_kind;
         let (served, is_estimate) = if fact.attempt_kind == 0 {
             (
@@ -328,16 +377,7 @@ fn add_up(
         let group = Group {
             of_request: of_request.get(&kind).copied().unwrap_or(u32::MAX),
             served,
-            end_user: if parts.end_user {
-                values.end_users.text(fact.end_user)
-            } else {
-                0
-            },
-            tags: if parts.tags.is_empty() {
-                0
-            } else {
-                values.tags_of(fact.tags, &parts.tags)
-            },
+            texts: fact.texts,
             is_archived: fact.is_archived && parts.step_ms == HOUR_MS,
             step: if parts.step_ms == 0 {
                 0
@@ -449,23 +489,27 @@ pub(super) fn focus(
         let wanted = Wanted {
             schema,
             range,
-            texts: false,
             requests: false,
         };
-        facts::read(connection, wanted, &mut |fact: &Fact<'_>| {
-            let (Some(payer), Some(charge)) = (
-                payer.get(&fact.request_kind),
-                charge.get(&fact.attempt_kind),
-            ) else {
-                return;
-            };
-            let day = fact.at_ms.div_euclid(facts::DAY_MS);
-            let used = groups.entry((day, *payer, *charge)).or_default();
-            used.attempts += fact.attempts;
-            used.images += fact.images;
-            used.tokens += fact.tokens;
-            used.cost += PicoUsd::from_pico(fact.cost_pico);
-        })?;
+        facts::read(
+            connection,
+            wanted,
+            None::<&mut Callers<'_>>,
+            &mut |fact: &Fact| {
+                let (Some(payer), Some(charge)) = (
+                    payer.get(&fact.request_kind),
+                    charge.get(&fact.attempt_kind),
+                ) else {
+                    return;
+                };
+                let day = fact.at_ms.div_euclid(facts::DAY_MS);
+                let used = groups.entry((day, *payer, *charge)).or_default();
+                used.attempts += fact.attempts;
+                used.images += fact.images;
+                used.tokens += fact.tokens;
+                used.cost += PicoUsd::from_pico(fact.cost_pico);
+            },
+        )?;
     }
     let mut found: Vec<_> = groups
         .into_iter()

@@ -4,14 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::clock::Clock;
-use tollgate::stores::{LEASE_TTL_MS, RECOVERY_MS, RedisStore, SharedMemory, SharedStore};
-use tollgate::types::{Elsewhere, LeaseCall, LeaseReply, OnDeath, Replica, Witness};
+use tollgate::stores::{
+    LEASE_TTL_MS, Post, Posted, RECOVERY_MS, RedisStore, SharedBoard, SharedMemory, SharedStore,
+    StoredKeys,
+};
+use tollgate::types::{
+    DrawCall, DrawReply, Elsewhere, LeaseCall, LeaseReply, OnDeath, Replica, Witness,
+};
 
 use crate::harness::redis_server::Redis;
 
 /// One store under test, and how to do to it what the world does.
 struct Subject {
     store: Arc<dyn SharedStore>,
+    board: Arc<dyn SharedBoard>,
     clock: Option<Clock>,
     memory: Option<SharedMemory>,
     redis: Option<Redis>,
@@ -23,6 +29,7 @@ impl Subject {
         let memory = SharedMemory::new(clock.clone());
         Self {
             store: Arc::new(memory.clone()),
+            board: Arc::new(memory.clone()),
             clock: Some(clock),
             memory: Some(memory),
             redis: None,
@@ -32,8 +39,10 @@ impl Subject {
     fn redis() -> Option<Self> {
         let redis = Redis::start()?;
         let store = RedisStore::new(&redis.address(), "test").expect("an address");
+        let store = Arc::new(store);
         Some(Self {
-            store: Arc::new(store),
+            board: Arc::<RedisStore>::clone(&store),
+            store,
             clock: None,
             memory: None,
             redis: Some(redis),
@@ -66,6 +75,17 @@ impl Subject {
 
     async fn one(&self, name: &str, call: &LeaseCall) -> LeaseReply {
         self.life(name, 1, call).await
+    }
+
+    async fn draws(&self, name: &str, call: &DrawCall) -> DrawReply {
+        let replica = Replica {
+            name: name.into(),
+            incarnation: 1,
+        };
+        let calls = std::slice::from_ref(call);
+        let mut replies = self.store.draw(&replica, calls).await.expect("an answer");
+        assert_eq!(replies.len(), 1);
+        replies.remove(0)
     }
 
     async fn life(&self, name: &str, incarnation: u64, call: &LeaseCall) -> LeaseReply {
@@ -142,6 +162,186 @@ async fn granted(subject: &Subject, name: &str, call: &LeaseCall) -> u64 {
     subject.one(name, call).await.granted
 }
 
+/// A draw from a bucket of 1,000,000 that takes a minute to gain 60, so that what a slow machine needs
+/// for the calls themselves does not matter.
+fn draw(pot: &str) -> DrawCall {
+    DrawCall {
+        pot: pot.into(),
+        rate: 60,
+        burst: 1_000_000,
+        ..DrawCall::default()
+    }
+}
+
+async fn a_bucket_begins_full_and_gives_what_is_in_it(it: &Subject) {
+    let mut call = draw("full");
+    (call.want, call.weight) = (3_000_000, 1);
+    let first = it.draws("a", &call).await;
+    assert_eq!(
+        (first.granted, first.weights, first.live),
+        (1_000_000, 1, 1)
+    );
+    call.held = 1_000_000;
+    let more = it.draws("a", &call).await.granted;
+    assert!(more < 100, "all of it is out");
+    let mut back = draw("full");
+    (back.held, back.back) = (600_000, 400_000);
+    it.draws("a", &back).await;
+    let b = it.draws("b", &DrawCall { held: 0, ..call }).await;
+    assert!((400_000..400_100).contains(&b.granted), "{b:?}");
+}
+
+async fn who_is_asked_for_more_draws_more(it: &Subject) {
+    for (name, weight) in [("a", 3), ("b", 1)] {
+        let call = DrawCall {
+            weight,
+            ..draw("parts")
+        };
+        assert_eq!(it.draws(name, &call).await.granted, 0, "nothing was wanted");
+    }
+    let wants = |weight, need| DrawCall {
+        want: 2_000_000,
+        weight,
+        need,
+        ..draw("parts")
+    };
+    let a = it.draws("a", &wants(3, 0)).await;
+    assert_eq!((a.granted / 100, a.weights, a.live), (7_500, 4, 2));
+    let b = it.draws("b", &wants(1, 0)).await;
+    assert!(
+        (62_500..62_600).contains(&b.granted),
+        "a quarter of the rest"
+    );
+    let c = it.draws("c", &wants(1, 100_000)).await;
+    assert!(
+        (100_000..100_100).contains(&c.granted),
+        "what a request waits for, where it is there"
+    );
+    it.pass(LEASE_TTL_MS + 1).await;
+    let alone = it.draws("c", &wants(1, 0)).await;
+    assert_eq!((alone.weights, alone.live), (1, 1), "the others are gone");
+}
+
+/// A bucket fills at its rate; what replicas hold undrawn leaves it less room.
+async fn a_bucket_fills_at_its_rate(it: &Subject) {
+    let started = std::time::Instant::now();
+    // 1,000 a millisecond.
+    let wants = |pot: &str| DrawCall {
+        pot: pot.into(),
+        rate: 60_000_000,
+        burst: 1_000_000,
+        want: u64::MAX >> 12,
+        weight: 1,
+        ..DrawCall::default()
+    };
+    assert!(it.draws("a", &wants("fills")).await.granted >= 1_000_000);
+    it.pass(200).await;
+    let after = it.draws("a", &wants("fills")).await.granted;
+    let most = match &it.clock {
+        Some(_) => 200_000,
+        None => u64::try_from(started.elapsed().as_micros()).expect("short") + 1,
+    };
+    assert!((200_000..=most).contains(&after), "{after} of {most}");
+    // Above the burst, but within the minute: when the bucket is full.
+    let nothing = DrawCall {
+        want: 0,
+        ..wants("large")
+    };
+    it.draws("a", &nothing).await;
+    it.pass(450).await;
+    let large = DrawCall {
+        need: 5_000_000,
+        want: 5_000_000,
+        ..wants("large")
+    };
+    assert_eq!(it.draws("a", &large).await.granted, 5_000_000);
+    let never = DrawCall {
+        need: 60_000_001,
+        want: 60_000_001,
+        ..wants("never")
+    };
+    assert!(it.draws("a", &never).await.granted <= 1_000_000 + most);
+}
+
+async fn a_forgotten_bucket_is_full(it: &Subject) {
+    let wants = DrawCall {
+        want: 1_000_000,
+        weight: 1,
+        ..draw("forgotten")
+    };
+    assert_eq!(it.draws("a", &wants).await.granted, 1_000_000);
+    it.forget().await;
+    let held = DrawCall {
+        held: 400_000,
+        ..wants
+    };
+    let again = it.draws("a", &held).await.granted;
+    assert_eq!(again, 600_000, "less what is said to be held");
+}
+
+/// What stands under the topic `topic`, for one that has read this version; posts a text first.
+async fn posted(it: &Subject, replica: &str, text: Option<&str>, seen: u64) -> Posted {
+    let posts = [Post {
+        topic: "topic",
+        lives: Duration::from_mins(1),
+        text: text.map(str::to_owned),
+        seen,
+    }];
+    let mut answers = it.board.exchange(replica, &posts).await.expect("an answer");
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+async fn everybody_reads_the_latest_texts(it: &Subject) {
+    assert_eq!(posted(it, "a", None, 0).await.texts, None, "nothing yet");
+    let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let one = posted(it, "a", Some("first"), 0).await;
+    assert_eq!(one.texts, Some(vec![pair("a", "first")]));
+    posted(it, "a", Some("second | with\nlines"), one.version).await;
+    let both = posted(it, "b", Some(""), 0).await;
+    let mut texts = both.texts.expect("news");
+    texts.sort();
+    assert_eq!(texts, [pair("a", "second | with\nlines"), pair("b", "")]);
+    let quiet = posted(it, "a", None, both.version).await;
+    assert_eq!((quiet.version, quiet.texts), (both.version, None));
+    it.forget().await;
+    let forgotten = posted(it, "a", None, both.version).await;
+    assert_eq!(forgotten.version, 0, "an earlier version than was read");
+    assert_eq!(forgotten.texts, Some(Vec::new()));
+}
+
+async fn one_of_all_claims(it: &Subject) {
+    let claim = async |lives| {
+        let lives = Duration::from_millis(lives);
+        it.board.claim("what", lives).await.expect("an answer")
+    };
+    assert!(claim(1_000).await);
+    assert!(!claim(1_000).await);
+    it.pass(1_001).await;
+    assert!(claim(1_000).await, "it is over");
+}
+
+async fn keys_are_kept_and_come_back(it: &Subject) {
+    let known = async |known: &StoredKeys| it.board.keys(known).await.expect("an answer");
+    let nothing = StoredKeys::default();
+    assert_eq!(known(&nothing).await, None);
+    it.board.put_key("one", "{}").await.expect("stored");
+    it.board.put_key("two", "{2}").await.expect("stored");
+    it.board.put_key("one", "").await.expect("revoked");
+    let found = known(&nothing).await.expect("news");
+    let texts = [("one", ""), ("two", "{2}")].map(|(id, text)| (id.to_owned(), text.to_owned()));
+    assert_eq!((found.version, &found.texts[..]), (3, &texts[..]));
+    assert_eq!(known(&found).await, None, "nothing new");
+    it.forget().await;
+    it.board.put_key("three", "{3}").await.expect("stored");
+    let told = known(&found).await.expect("it had forgotten");
+    let ids: Vec<&str> = told.texts.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["one", "three", "two"]);
+    assert_eq!(told.texts[0].1, "", "what was revoked stays revoked");
+    assert!(told.version > found.version);
+    assert_eq!(known(&told).await, None);
+}
+
 /// What every shared store does.
 async fn keeps_the_contract(it: &Subject) {
     young_stores_grant_no_money(it).await;
@@ -153,6 +353,13 @@ async fn keeps_the_contract(it: &Subject) {
     limits_change(it).await;
     large_amounts_are_exact(it).await;
     what_is_forgotten_is_told_again(it).await;
+    a_bucket_begins_full_and_gives_what_is_in_it(it).await;
+    who_is_asked_for_more_draws_more(it).await;
+    a_bucket_fills_at_its_rate(it).await;
+    a_forgotten_bucket_is_full(it).await;
+    everybody_reads_the_latest_texts(it).await;
+    one_of_all_claims(it).await;
+    keys_are_kept_and_come_back(it).await;
 }
 
 async fn young_stores_grant_no_money(it: &Subject) {
@@ -396,6 +603,38 @@ async fn a_real_redis_keeps_the_contract() {
         return;
     };
     keeps_the_contract(&subject).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_a_refusal_that_says_so_and_names_no_password() {
+    let Some(redis) = Redis::start() else {
+        return;
+    };
+    redis
+        .ask("CONFIG SET requirepass right-one")
+        .expect("an answer");
+    let replica = Replica {
+        name: "a".into(),
+        incarnation: 1,
+    };
+    let calls = [call("password", 1)];
+    let at = redis.address();
+    let ask = async |password: &str| {
+        let address = at.replace("redis://", &format!("redis://{password}"));
+        let store = RedisStore::new(&address, "test").expect("an address");
+        store.lease(&replica, &calls).await
+    };
+    for (password, words) in [("", "auth"), (":wrong-one@", "password")] {
+        let refused = ask(password).await.expect_err("refused");
+        let text = refused.to_string();
+        assert!(
+            matches!(refused, tollgate::stores::SharedError::Refused(_)),
+            "{text}"
+        );
+        assert!(text.to_ascii_lowercase().contains(words), "{text}");
+        assert!(!text.contains("wrong-one"), "{text}");
+    }
+    ask(":right-one@").await.expect("let in");
 }
 
 #[tokio::test]

@@ -2,4 +2,5 @@
 //! keep.
 
 mod contract;
+mod gossip;
 mod processes;

@@ -1,7 +1,8 @@
 //! Four real processes on one real Redis: one budget, one rate, whatever dies.
 //!
-//! `TOLLGATE_RATE_SECONDS=30 cargo test --test it replicas:: -- --nocapture` measures the rate for longer
-//! and prints the figures.
+//! `TOLLGATE_RATE_SECONDS=60 cargo test --test it replicas:: -- --nocapture` measures the rate for whole
+//! minutes, holds it to one percent and prints the figures. A few seconds on a busy machine cannot show
+//! that; `runtime::limiter::leased` does, on a clock of its own.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -25,14 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What the upstream bills for a request, in pico-USD: 100 tokens in and 100 out at 1 USD per million.
 const BILL_PICO: u64 = 200_000_000;
 
-struct Process {
+pub struct Process {
     child: Child,
-    data: SocketAddr,
+    pub data: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Process {
-    fn spawn(config: &Path) -> Self {
+    pub fn spawn(config: &Path) -> Self {
         let free = || {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             listener.local_addr().expect("an address")
@@ -50,7 +51,7 @@ impl Process {
         Self { child, data, admin }
     }
 
-    async fn serves(&self) {
+    pub async fn serves(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ready = Pool::builder(TokioExecutor::new())
@@ -71,13 +72,19 @@ impl Process {
         }
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("killed with SIGKILL");
         self.child.wait().expect("gone");
     }
 
     /// A gauge as `/metrics` shows it.
-    async fn gauge(&self, name: &str) -> f64 {
+    pub async fn gauge(&self, name: &str) -> f64 {
+        let found = self.found(name).await;
+        found.unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// A gauge, if `/metrics` shows it.
+    pub async fn found(&self, name: &str) -> Option<f64> {
         let pool: Pool<_, Full<Bytes>> =
             Pool::builder(TokioExecutor::new()).build(HttpConnector::new());
         let address = format!("http://{}/metrics", self.admin);
@@ -93,9 +100,7 @@ impl Process {
             .to_bytes();
         let text = String::from_utf8_lossy(&text).into_owned();
         let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.rsplit(' ').next())
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("no {name}"))
+        line?.rsplit(' ').next()?.parse().ok()
     }
 }
 
@@ -105,7 +110,7 @@ impl Drop for Process {
     }
 }
 
-fn config(
+pub fn config(
     directory: &Path,
     name: &str,
     redis: &Redis,
@@ -145,9 +150,9 @@ async fn upstream(billed: Arc<AtomicU64>) -> Upstream {
     .await
 }
 
-type Client = Pool<HttpConnector, Full<Bytes>>;
+pub type Client = Pool<HttpConnector, Full<Bytes>>;
 
-fn client() -> Client {
+pub fn client() -> Client {
     Pool::builder(TokioExecutor::new()).build(HttpConnector::new())
 }
 
@@ -279,19 +284,25 @@ async fn nobody_overspends_though_a_replica_dies_and_redis_forgets() {
     }
 }
 
+/// From so many seconds on, what replicas hold in hand and what is on its way is below one percent.
+const FIRM_SECONDS: u64 = 60;
+
 /// One rate for four processes, all of which are asked for more than it allows; then all of the
 /// traffic goes to one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_is_one_rate_for_all_replicas_together() {
+    const PER_MINUTE: f64 = 600.0;
+    // A permit in the hand of each, and what requests that wait for half a second may shift.
+    const IN_HAND: f64 = 4.0 + PER_MINUTE / 120.0;
     let seconds = std::env::var("TOLLGATE_RATE_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(20_u64);
+        .unwrap_or(12_u64);
     let Some(redis) = Redis::start() else { return };
     let passed = Arc::new(AtomicU64::new(0));
     let upstream = upstream(Arc::clone(&passed)).await;
     let directory = tempfile::tempdir().expect("a directory");
-    let limit = "limits: { requests_per_minute: 6000, burst: 600 }";
+    let limit = "limits: { requests_per_minute: 600, burst: 60 }";
     let processes: Vec<Process> = ["a", "b", "c", "d"]
         .iter()
         .map(|name| Process::spawn(&config(directory.path(), name, &redis, &upstream, limit)))
@@ -302,14 +313,14 @@ async fn a_rate_is_one_rate_for_all_replicas_together() {
     let addresses: Vec<SocketAddr> = processes.iter().map(|process| process.data).collect();
     for targets in [&addresses[..], &addresses[..1]] {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..40)
+        let clients: Vec<_> = (0..12)
             .map(|number| {
                 let (data, stop) = (targets[number % targets.len()], Arc::clone(&stop));
                 tokio::spawn(async move {
                     let client = client();
                     while !stop.load(Ordering::Relaxed) {
                         send(&client, data, number).await;
-                        tokio::time::sleep(Duration::from_millis(30)).await;
+                        tokio::time::sleep(Duration::from_millis(60)).await;
                     }
                 })
             })
@@ -319,19 +330,59 @@ async fn a_rate_is_one_rate_for_all_replicas_together() {
         let (before, started) = (passed.load(Ordering::SeqCst), Instant::now());
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         let count = passed.load(Ordering::SeqCst) - before;
-        let per_minute = count as f64 * 60.0 / started.elapsed().as_secs_f64();
+        let due = PER_MINUTE * started.elapsed().as_secs_f64() / 60.0;
         stop.store(true, Ordering::Relaxed);
         for client in clients {
             client.await.expect("a client");
         }
-        println!(
-            "{} replicas asked: {per_minute:.0} requests per minute of 6000",
-            targets.len()
-        );
+        let asked = targets.len();
+        println!("{asked} replicas asked: {count} requests of {due:.1} in {seconds} s");
+        let slack = if seconds < FIRM_SECONDS { IN_HAND } else { 0.0 };
         assert!(
-            (per_minute / 6_000.0 - 1.0).abs() <= 0.01,
-            "{per_minute} requests per minute with {} replicas asked",
-            targets.len()
+            (count as f64 - due).abs() <= due * 0.01 + slack,
+            "{count} requests of {due} with {asked} replicas asked"
         );
     }
+}
+
+/// Starting again does not help before the file is changed, so it does not start.
+#[test]
+fn a_wrong_password_of_the_store_is_said_at_start() {
+    let Some(redis) = Redis::start() else { return };
+    redis.ask("CONFIG SET requirepass right-one").expect("done");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("routes.yaml");
+    let store = redis.address().replace("redis://", "redis://:wrong-one@");
+    let text = format!(
+        r#"
+version: 1
+state: {{ store: "{store}", ledger: "sqlite:{ledger}" }}
+auth: {{ mode: open }}
+providers: {{ p: {{ simulated: {{}} }} }}
+models: {{ m: {{ provider: p, price: 0 }} }}
+matrix: {{ default: {{ simple: [m] }} }}
+"#,
+        ledger = directory.path().join("t.db").display(),
+    );
+    std::fs::write(&path, text).expect("written");
+    let ended = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--config",
+        ])
+        .arg(&path)
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    let last = said.lines().last().unwrap_or_default().to_ascii_lowercase();
+    assert!(
+        last.contains("state.store") && last.contains("password"),
+        "{said}"
+    );
+    assert!(!said.contains("wrong-one"), "{said}");
 }
