@@ -247,6 +247,13 @@ where
         let kind = self.tap.see(&event);
         self.record(&event);
         match kind {
+            // Where the last event carries the usage, it is also the end.
+            EventKind::Usage { report, .. } if self.tap.facts().done => {
+                self.note_progress();
+                self.usage_shown = true;
+                let told = self.codec.event_with_cost(&event, &report, self.cost());
+                self.complete(Some(SseEvent::new(told)));
+            }
             EventKind::Usage { report, alone } => self.take_usage(event, &report, alone),
             EventKind::Done => self.complete(Some(event)),
             EventKind::Error => {
@@ -301,9 +308,10 @@ where
             .as_ref()
             .map_or(Duration::ZERO, Exchange::time_to_first_event);
         self.close(outcome, Verdict::Success(latency), true);
-        self.ready.extend(late_usage);
-        self.ready
-            .push_back(marker.map_or_else(|| self.codec.done_event(), |event| event.raw));
+        let end = marker.map_or_else(|| self.codec.done_event(), |event| event.raw);
+        // Dialects whose last event says it all have neither of their own.
+        let ours = late_usage.into_iter().chain([end]);
+        self.ready.extend(ours.filter(|event| !event.is_empty()));
     }
 
     fn source_finished(&mut self) {

@@ -90,6 +90,7 @@ fn of_path(path: &str) -> Option<Route> {
         "embeddings" => Some(Route::Generate(Endpoint::Embeddings)),
         "messages" => Some(Route::Generate(Endpoint::Messages)),
         "messages/count_tokens" => Some(Route::CountTokens),
+        "responses" => Some(Route::Generate(Endpoint::Responses)),
         "models" => Some(Route::Models),
         "route" => Some(Route::Explain),
         "feedback" => Some(Route::Feedback),
@@ -174,6 +175,10 @@ mod tests {
             check(
                 &on("POST BASE/completions"),
                 &Route::Generate(Endpoint::Completions),
+            );
+            check(
+                &on("POST BASE/responses"),
+                &Route::Generate(Endpoint::Responses),
             );
             check(
                 &on("POST BASE/embeddings"),

@@ -59,6 +59,8 @@ macro_rules! dialects {
 dialects! {
     /// OpenAI's Chat Completions, with its legacy completions and embeddings.
     OpenaiChat = "openai_chat" => dialect::openai_chat::OpenaiChat;
+    /// OpenAI's Responses.
+    OpenaiResponses = "openai_responses" => dialect::openai_responses::OpenaiResponses;
     /// Anthropic's Messages.
     AnthropicMessages = "anthropic_messages" => dialect::anthropic_messages::AnthropicMessages;
     /// Google's generateContent, of the Gemini API and of Vertex AI.
@@ -79,9 +81,9 @@ pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
     match endpoint {
         Endpoint::ChatCompletions
         | Endpoint::Completions
-        | Endpoint::Embeddings
-        | Endpoint::Responses => DialectId::OpenaiChat,
+        | Endpoint::Embeddings => DialectId::OpenaiChat,
         Endpoint::Messages => DialectId::AnthropicMessages,
+        Endpoint::Responses => DialectId::OpenaiResponses,
     }
 }
 
@@ -91,9 +93,9 @@ pub fn spoken(endpoint: Endpoint) -> &'static dyn Dialect {
     match endpoint {
         Endpoint::ChatCompletions
         | Endpoint::Completions
-        | Endpoint::Embeddings
-        | Endpoint::Responses => &dialect::openai_chat::OpenaiChat,
+        | Endpoint::Embeddings => &dialect::openai_chat::OpenaiChat,
         Endpoint::Messages => &dialect::anthropic_messages::AnthropicMessages,
+        Endpoint::Responses => &dialect::openai_responses::OpenaiResponses,
     }
 }
 
