@@ -73,6 +73,7 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
 pub const fn dialect_of(dialect: DialectConfig) -> DialectId {
     match dialect {
         DialectConfig::OpenaiChat => DialectId::OpenaiChat,
+        DialectConfig::OpenaiResponses => DialectId::OpenaiResponses,
         DialectConfig::AnthropicMessages => DialectId::AnthropicMessages,
         DialectConfig::GeminiGenerate => DialectId::GeminiGenerate,
     }

@@ -62,6 +62,8 @@ pub enum DialectConfig {
     /// their own.
     #[default]
     OpenaiChat,
+    /// OpenAI's Responses.
+    OpenaiResponses,
     /// Anthropic's Messages.
     AnthropicMessages,
     /// Google's generateContent, of the Gemini API and of Vertex AI.

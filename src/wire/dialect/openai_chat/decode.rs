@@ -219,13 +219,20 @@ impl Draft {
                 self.call.directives.session =
                     text(walk, "prompt_cache_key", peek, MAX_SESSION_BYTES)?;
             }
+            // A provider's own store knows no keys of ours: whoever guessed an id could read on in
+            // another's conversation.
+            Known::PreviousResponseId if peek != Peek::Null => {
+                let message = "there is no such response; send the whole conversation as `input`";
+                return Err(Fault::field("previous_response_id", message));
+            }
             // Members of another endpoint pass through like unknown ones.
             Known::Messages
             | Known::Prompt
             | Known::Input
             | Known::Suffix
             | Known::Instructions
-            | Known::Text => walk.skip(peek)?,
+            | Known::Text
+            | Known::PreviousResponseId => walk.skip(peek)?,
         }
         Ok(())
     }

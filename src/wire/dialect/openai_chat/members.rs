@@ -32,6 +32,7 @@ pub(in crate::wire::dialect) enum Known {
     Instructions,
     MaxOutputTokens,
     Text,
+    PreviousResponseId,
 }
 
 impl Known {
@@ -60,6 +61,7 @@ impl Known {
             b"instructions" => Self::Instructions,
             b"max_output_tokens" => Self::MaxOutputTokens,
             b"text" => Self::Text,
+            b"previous_response_id" => Self::PreviousResponseId,
             _ => return None,
         })
     }
@@ -68,7 +70,7 @@ impl Known {
     pub(super) const fn is_of_responses(self) -> bool {
         matches!(
             self,
-            Self::Instructions | Self::MaxOutputTokens | Self::Text
+            Self::Instructions | Self::MaxOutputTokens | Self::Text | Self::PreviousResponseId
         )
     }
 

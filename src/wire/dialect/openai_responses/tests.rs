@@ -241,6 +241,7 @@ fn decoding_finds_what_routing_needs() {
         r#"{"model":"m","input":[{"content":"x"}]}"#,
         r#"{"model":"m","input":"x","input":"y"}"#,
         r#"{"model":"m","input":"x","Instructions":"y"}"#,
+        r#"{"model":"m","input":"x","previous_response_id":"resp_1"}"#,
     ] {
         let decoded =
             OpenaiResponses.decode(Endpoint::Responses, Bytes::from(bad), Directives::default());
