@@ -126,14 +126,14 @@ async fn a_stream_is_forwarded_with_its_cost_and_stored_for_both_forms() {
     let again = proxy.client().post("/v1/messages", &body).await;
     assert_eq!(
         again.header("x-tollgate-cache"),
-        "hit_exact",
+        "hit-exact",
         "{}",
         again.text()
     );
     assert_eq!(again.events()[..4], STREAM[..4]);
     body["stream"] = json!(false);
     let whole = proxy.client().post("/v1/messages", &body).await;
-    assert_eq!(whole.header("x-tollgate-cache"), "hit_exact");
+    assert_eq!(whole.header("x-tollgate-cache"), "hit-exact");
     assert_eq!(
         whole.json()["content"],
         json!([{"type": "text", "text": "Hello"}])

@@ -1,4 +1,5 @@
-"""A scripted provider for the real-client suite: an OpenAI-compatible server that does what the prompt says.
+"""A scripted provider for the real-client suite: a server that does what the prompt says, in OpenAI's dialect
+and, under `/v1/messages`, in Anthropic's.
 
 A request carries its script anywhere in its body, as `[[id=abc case=status status=500 times=1]]`. Every
 call is kept under its id, so that a test can ask afterwards (`GET /_calls/abc`) how often the provider
@@ -100,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body, case):
         if self.path.endswith("/embeddings"):
             return self.send_json(200, embeddings(body))
+        if self.path.endswith("/messages"):
+            return self.answer_messages(body, case)
         chat = self.path.endswith("/chat/completions")
         if not body.get("stream"):
             return self.send_json(200, chat_answer(body) if chat else completion(body))
@@ -121,6 +124,22 @@ class Handler(BaseHTTPRequestHandler):
             self.call["hung_up"] = True
             self.close_connection = True
         return None
+
+    def answer_messages(self, body, case):
+        if not body.get("stream"):
+            return self.send_json(200, message(body))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        events = list(message_events(message(body)))
+        if case == "error_event":
+            refusal = {"type": "overloaded_error", "message": "the model fell over"}
+            events = [*events[:3], {"type": "error", "error": refusal}]
+        for event in events:
+            self.send_chunk(f"event: {event['type']}\n".encode())
+            self.send_event(event)
+        return self.send_chunk(b"")
 
     def break_off(self, events, case):
         for event in events:
@@ -157,7 +176,11 @@ class Handler(BaseHTTPRequestHandler):
         status = int(script["status"])
         kind = script.get("code", "invalid_value" if status < 500 else "server_error")
         headers = {"retry-after": script["retry_after"]} if "retry_after" in script else {}
-        self.send_json(status, error(f"the provider says {status}", kind), headers)
+        refusal = error(f"the provider says {status}", kind)
+        if self.path.endswith("/messages"):
+            kind = "invalid_request_error" if status < 500 else "api_error"
+            refusal = {"type": "error", "error": {"type": kind, "message": f"the provider says {status}"}}
+        self.send_json(status, refusal, headers)
 
     def send_json(self, status, value, headers=None):
         payload = json.dumps(value, ensure_ascii=False).encode()
@@ -291,6 +314,61 @@ def tool_events(body, calls):
 def usage_event(body, kind, usage):
     if (body.get("stream_options") or {}).get("include_usage"):
         yield {**envelope(body, kind), "choices": [], "usage": usage}
+
+
+def message(body):
+    """What an upstream of Anthropic's dialect answers."""
+    content = [{"type": "text", "text": "".join(WORDS)}]
+    said = json.dumps(body["messages"])
+    if (body.get("output_config") or {}).get("format"):
+        content[0]["text"] = json.dumps(STRUCTURED)
+    elif "tool_result" in said:
+        content[0]["text"] = "The tools have answered."
+    elif tools := body.get("tools"):
+        content = [
+            {"type": "tool_use", "id": f"toolu_{index}", "name": tool["name"], "input": ARGUMENTS}
+            for index, tool in enumerate(tools)
+        ]
+    return {
+        "id": "msg_scripted",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"] + "-0701",
+        "content": content,
+        "stop_reason": "tool_use" if content[0]["type"] == "tool_use" else "end_turn",
+        "stop_sequence": None,
+        # The same counts as `CHAT_USAGE`, as this dialect has them.
+        "usage": {
+            "input_tokens": 12,
+            "cache_read_input_tokens": 8,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": 10,
+        },
+    }
+
+
+def message_events(whole):
+    head = {**whole, "content": [], "stop_reason": None}
+    head["usage"] = {**whole["usage"], "output_tokens": 1}
+    yield {"type": "message_start", "message": head}
+    for index, block in enumerate(whole["content"]):
+        if block["type"] == "text":
+            start = {**block, "text": ""}
+            middle = len(block["text"]) // 2
+            pieces = [block["text"][:middle], block["text"][middle:]]
+            deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
+        else:
+            start = {**block, "input": {}}
+            text = json.dumps(block["input"])
+            deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in (text[:7], text[7:])]
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        yield {"type": "ping"}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    ended = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 10}}
+    yield {"type": "message_stop"}
 
 
 def completion(body):
