@@ -79,9 +79,9 @@ impl DialectId {
 #[must_use]
 pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
     match endpoint {
-        Endpoint::ChatCompletions
-        | Endpoint::Completions
-        | Endpoint::Embeddings => DialectId::OpenaiChat,
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
+            DialectId::OpenaiChat
+        }
         Endpoint::Messages => DialectId::AnthropicMessages,
         Endpoint::Responses => DialectId::OpenaiResponses,
     }
@@ -91,9 +91,9 @@ pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
 #[must_use]
 pub fn spoken(endpoint: Endpoint) -> &'static dyn Dialect {
     match endpoint {
-        Endpoint::ChatCompletions
-        | Endpoint::Completions
-        | Endpoint::Embeddings => &dialect::openai_chat::OpenaiChat,
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
+            &dialect::openai_chat::OpenaiChat
+        }
         Endpoint::Messages => &dialect::anthropic_messages::AnthropicMessages,
         Endpoint::Responses => &dialect::openai_responses::OpenaiResponses,
     }
