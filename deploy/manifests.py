@@ -51,6 +51,7 @@ API_VERSIONS = {
     "Service": "v1",
     "Secret": "v1",
     "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
@@ -64,8 +65,10 @@ present = bool
 
 def check_deployment(path, document):
     spec = ("spec", "template", "spec")
-    expect(path, document, 1, "spec", "replicas")
-    expect(path, document, "Recreate", "spec", "strategy", "type")
+    if at(document, "kind") == "Deployment":
+        # Its ledger has one writer.
+        expect(path, document, 1, "spec", "replicas")
+        expect(path, document, "Recreate", "spec", "strategy", "type")
     expect(path, document, at(document, "spec", "selector", "matchLabels"), "spec", "template", "metadata", "labels")
     expect(path, document, False, *spec, "automountServiceAccountToken")
     expect(path, document, True, *spec, "securityContext", "runAsNonRoot")
@@ -80,6 +83,7 @@ def check_deployment(path, document):
         expect(path, document, url, *container, probe, "httpGet", "path")
         expect(path, document, "admin", *container, probe, "httpGet", "port")
     volumes = {volume["name"] for volume in at(document, *spec, "volumes") or []}
+    volumes |= {at(claim, "metadata", "name") for claim in at(document, "spec", "volumeClaimTemplates") or []}
     mounts = at(document, *container, "volumeMounts") or []
     for mount in mounts:
         if mount["name"] not in volumes:
@@ -98,7 +102,7 @@ def check_kubernetes(path, document):
     expect(path, document, API_VERSIONS[kind], "apiVersion")
     if kind != "Kustomization":
         expect(path, document, present, "metadata", "name")
-    if kind == "Deployment":
+    if kind in ("Deployment", "StatefulSet"):
         check_deployment(path, document)
     elif kind == "Service":
         expect(path, document, LABELS, "spec", "selector")
@@ -146,9 +150,11 @@ def check_compose(path, document):
                 problem(path, f"service {name} mounts {source}, which does not exist")
             elif not source.startswith(".") and source not in (at(document, "volumes") or {}):
                 problem(path, f"service {name} mounts the volume {source}, which is not declared")
-    tollgate = at(document, "services", "tollgate") or {}
-    if tollgate.get("read_only") is not True or tollgate.get("cap_drop") != ["ALL"]:
-        problem(path, "service tollgate is not read-only without capabilities")
+    for name, service in (at(document, "services") or {}).items():
+        if service.get("image") != "tollgate":
+            continue
+        if service.get("read_only") is not True or service.get("cap_drop") != ["ALL"]:
+            problem(path, f"service {name} is not read-only without capabilities")
 
 
 def check_dashboard(path, document):
