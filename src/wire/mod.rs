@@ -13,7 +13,9 @@ pub mod json_out;
 pub mod json_text;
 mod json_walk;
 pub mod json_write;
+mod nested;
 mod splice;
+mod tool_input;
 pub mod translate;
 pub mod whole;
 
@@ -65,6 +67,8 @@ dialects! {
     AnthropicMessages = "anthropic_messages" => dialect::anthropic_messages::AnthropicMessages;
     /// Google's generateContent, of the Gemini API and of Vertex AI.
     GeminiGenerate = "gemini_generate" => dialect::gemini_generate::GeminiGenerate;
+    /// Amazon Bedrock's Converse.
+    BedrockConverse = "bedrock_converse" => dialect::bedrock_converse::BedrockConverse;
 }
 
 impl DialectId {

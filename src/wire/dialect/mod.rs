@@ -2,6 +2,7 @@
 //! dialects need N codecs and not N × M converters.
 
 pub mod anthropic_messages;
+pub mod bedrock_converse;
 pub mod gemini_generate;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -6,7 +6,7 @@
 
 /// Major and minor number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(Option<(u32, u32)>);
+pub(in crate::wire::dialect) struct Generation(Option<(u32, u32)>);
 
 impl Generation {
     /// What the name says.

@@ -10,7 +10,7 @@ const MAX_BLOCKS: usize = 10_000;
 
 /// The blocks of one choice.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(in crate::wire::dialect) struct Blocks {
     /// In the order in which they were opened. The first one is open, the others wait.
     waiting: VecDeque<Waiting>,
     /// The number of the first one.

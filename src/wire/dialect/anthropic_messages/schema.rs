@@ -26,7 +26,11 @@ const UNHELD: &[&str] = &[
 ];
 
 /// `raw` as a schema that can be enforced. `field` names it in the notes.
-pub(super) fn closed(raw: Raw<'_>, field: &'static str, notes: &mut Notes) -> RawJson {
+pub(in crate::wire::dialect) fn closed(
+    raw: Raw<'_>,
+    field: &'static str,
+    notes: &mut Notes,
+) -> RawJson {
     let mut out = JsonOut::with_capacity(raw.get().len() + 64);
     Closing { field, notes }.schema(raw, &mut out);
     RawJson::new(&out.into_string())

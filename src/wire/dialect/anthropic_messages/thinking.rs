@@ -55,14 +55,14 @@ pub(super) fn read(
 
 /// What is asked of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Thinking {
+pub(in crate::wire::dialect) struct Thinking {
     pub mode: Mode,
     pub effort: Option<&'static str>,
 }
 
 /// `thinking`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::wire::dialect) enum Mode {
     /// Nothing is said.
     #[default]
     Absent,
@@ -202,7 +202,7 @@ fn adaptive_effort(
 }
 
 /// Sampling as the model takes it.
-pub(super) fn sampling(
+pub(in crate::wire::dialect) fn sampling(
     request: &ChatRequest,
     thinking: Thinking,
     generation: Generation,

@@ -2,11 +2,12 @@
 
 use super::call_ids::{AnswerIds, CallIds};
 use super::grounding::{self, Cited};
-use super::members::{count, keep, take, take_as};
+use super::members::{count, take, take_as};
 use super::{NAME, errors, finish, logprobs, parts_read, usage};
 use crate::types::chat::{AnswerHead, Block, BlockBody, ChatAnswer, Choice, Finish, FinishReason};
 use crate::wire::facts::NotADialect;
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
 
 /// Reads an answer. A prompt that was blocked is a choice without content.
 ///

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::members::{has, kept, others};
 use super::model::Generation;
 use super::parts_write::Pen;
 use super::{NAME, finish, grounding, logprobs, usage};
 use crate::types::chat::{BlockBody, ChatAnswer, Choice, Citation, Notes};
 use crate::wire::json_in::Object;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{has, kept, others};
 use crate::wire::translate::Asked;
 
 /// Writes an answer.

@@ -1,7 +1,7 @@
 //! `generationConfig`: sampling, caps, the form of the output, thinking.
 
 use super::NAME;
-use super::members::{count, has, integer, keep, kept, number, take_as};
+use super::members::{count, integer, number, take_as};
 use super::model::Generation;
 use super::schema::to_json_schema;
 use crate::types::chat::{
@@ -9,6 +9,7 @@ use crate::types::chat::{
 };
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::Members;
+use crate::wire::nested::{has, keep, kept, others};
 use crate::wire::translate::Target;
 
 const CONFIG: &str = "generationConfig";
@@ -156,7 +157,7 @@ fn is_silent(request: &ChatRequest) -> bool {
 fn write_kept(it: &mut Members<'_>, extra: &Extra) {
     let found = extra.iter().find(|(name, _)| *name == CONFIG);
     if let Some(object) = found.and_then(|(_, value)| Object::read(value.get()).ok()) {
-        super::members::others(it, &object.rest(), &[THINKING]);
+        others(it, &object.rest(), &[THINKING]);
     }
 }
 

@@ -1,9 +1,7 @@
 //! Members as protobuf's JSON mapping writes them: `lowerCamelCase` or the name in the `.proto`, numbers
-//! as numbers or as strings. And the members inside a member that the neutral form has no name for.
+//! as numbers or as strings.
 
-use crate::types::chat::{Extra, RawJson};
 use crate::wire::json_in::{Object, Raw};
-use crate::wire::json_out::{JsonOut, Members};
 
 /// Takes a member by either of its names; `null` counts as absent.
 pub(super) fn take<'j>(object: &mut Object<'j>, name: &str) -> Option<Raw<'j>> {
@@ -67,38 +65,6 @@ fn proto_name(name: &str) -> Option<String> {
         proto.push(character.to_ascii_lowercase());
     }
     Some(proto)
-}
-
-/// Keeps what was left of the member `name` under its name.
-pub(super) fn keep(extra: &mut Extra, name: &str, rest: &Extra) {
-    if !rest.is_empty() {
-        let mut json = JsonOut::default();
-        json.object(|it| it.extra(rest));
-        let value = RawJson::new(&json.into_string());
-        extra.0.push((name.to_owned(), value));
-    }
-}
-
-/// Writes what [`keep`] has kept into the object of that name.
-pub(super) fn kept(it: &mut Members<'_>, extra: &Extra, name: &str) {
-    let found = extra.iter().find(|(other, _)| *other == name);
-    if let Some(object) = found.and_then(|(_, value)| Object::read(value.get()).ok()) {
-        it.extra(&object.rest());
-    }
-}
-
-/// Something was kept of the member `name`.
-pub(super) fn has(extra: &Extra, name: &str) -> bool {
-    extra.iter().any(|(other, _)| other == name)
-}
-
-/// Writes the extra members except those of `nested` names, which are written where they belong.
-pub(super) fn others(it: &mut Members<'_>, extra: &Extra, nested: &[&str]) {
-    for (name, value) in extra.iter() {
-        if !nested.contains(&name) {
-            it.raw(name, value);
-        }
-    }
 }
 
 #[cfg(test)]

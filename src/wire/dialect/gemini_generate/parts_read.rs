@@ -2,12 +2,14 @@
 
 use super::NAME;
 use super::call_ids::CallIds;
-use super::members::{keep, take, take_as, take_string};
+use super::members::{take, take_as, take_string};
 use crate::types::chat::{
     Block, BlockBody, Extra, Media, RawJson, ReasoningBlock, Seal, Source, ToolCall, ToolInput,
     ToolResult,
 };
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
+use crate::wire::tool_input::is_json_object;
 
 /// Marks a seal that came in a part of its own, not with what stands before it.
 pub(super) const ALONE: &str = "text";
@@ -146,11 +148,6 @@ fn read_response(response: Raw<'_>) -> (Option<String>, bool) {
     }
     let text = alone("output").unwrap_or_else(|| response.get().to_owned());
     (Some(text), false)
-}
-
-/// True for the text of a JSON object.
-pub(super) fn is_json_object(text: &str) -> bool {
-    text.trim_start().starts_with('{') && Raw::parse(text).is_ok()
 }
 
 /// A part of a tool's result, which is media and nothing else.

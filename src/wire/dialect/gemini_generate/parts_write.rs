@@ -6,14 +6,16 @@ use rustc_hash::FxHashMap;
 
 use super::NAME;
 use super::call_ids::is_made_up;
-use super::members::{has, kept, others};
+
 use super::model::Generation;
-use super::parts_read::{ALONE, is_json_object};
+use super::parts_read::ALONE;
 use crate::types::chat::{
-    Block, BlockBody, Media, Notes, ReasoningBlock, Seal, Source, ToolCall, ToolInput, ToolResult,
+    Block, BlockBody, Media, Notes, ReasoningBlock, Seal, Source, ToolCall, ToolResult,
 };
 use crate::wire::foreign::note_extra;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{has, kept, others};
+use crate::wire::tool_input::{self, is_json_object};
 
 /// What Google documents for calls that no Gemini model made: the check of their signature is skipped.
 const DUMMY_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -198,7 +200,7 @@ impl Pen<'_> {
             it.object("functionCall", |it| {
                 self.id(it, &call.id);
                 it.string("name", &call.name);
-                arguments(it.member("args"), &call.input);
+                tool_input::write(it.member("args"), &call.input);
                 if self.is_own {
                     kept(it, &block.extra, "functionCall");
                 }
@@ -260,16 +262,6 @@ const fn is_media(body: &BlockBody) -> bool {
         body,
         BlockBody::Image(_) | BlockBody::Audio(_) | BlockBody::File(_)
     )
-}
-
-/// A call's arguments, which must be an object here.
-pub(super) fn arguments(json: &mut JsonOut, input: &ToolInput) {
-    match input {
-        ToolInput::Json(text) if text.trim().is_empty() => json.object(|_| {}),
-        ToolInput::Json(text) if is_json_object(text) => json.raw_text(text.trim()),
-        ToolInput::Json(text) => json.object(|it| it.string("_invalid_json", text)),
-        ToolInput::Text(text) => json.object(|it| it.string("input", text)),
-    }
 }
 
 /// A result's text: an object as it is, anything else under the name that Google gives it.

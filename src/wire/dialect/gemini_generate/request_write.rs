@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::members::others;
 use super::model::Generation;
 use super::parts_write::Pen;
 use super::{NAME, call_ids, generation, is_vertex, tools};
 use crate::types::chat::{Block, ChatRequest, Message, Notes, Speaker};
 use crate::wire::foreign::note_extra;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::others;
 use crate::wire::translate::Target;
 
 /// Writes a request that `refusals` has let pass.

@@ -1,12 +1,13 @@
 //! Tools and whether they must be called: `tools` and `toolConfig`.
 
 use super::NAME;
-use super::members::{has, keep, kept, others, take, take_as};
+use super::members::{take, take_as};
 use super::schema::to_json_schema;
 use crate::types::chat::{ChatRequest, Extra, Notes, RawJson, Tool, ToolChoice, ToolKind};
 use crate::wire::foreign::note_extra;
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{has, keep, kept, others};
 
 /// Takes `tools` and `toolConfig` out of `body`; what is left of the latter goes to the request's extra.
 pub(super) fn read(body: &mut Object<'_>, request: &mut ChatRequest) {

@@ -1,0 +1,38 @@
+//! Members inside a member that the neutral form has no name for: what is left of a nested object is kept
+//! in its owner's [`Extra`] under the nested member's name, and written back inside it.
+
+use crate::types::chat::{Extra, RawJson};
+use crate::wire::json_in::Object;
+use crate::wire::json_out::{JsonOut, Members};
+
+/// Keeps what was left of the member `name` under its name.
+pub(in crate::wire) fn keep(extra: &mut Extra, name: &str, rest: &Extra) {
+    if !rest.is_empty() {
+        let mut json = JsonOut::default();
+        json.object(|it| it.extra(rest));
+        let value = RawJson::new(&json.into_string());
+        extra.0.push((name.to_owned(), value));
+    }
+}
+
+/// Writes what [`keep`] has kept into the object of that name.
+pub(in crate::wire) fn kept(it: &mut Members<'_>, extra: &Extra, name: &str) {
+    let found = extra.iter().find(|(other, _)| *other == name);
+    if let Some(object) = found.and_then(|(_, value)| Object::read(value.get()).ok()) {
+        it.extra(&object.rest());
+    }
+}
+
+/// Something was kept of the member `name`.
+pub(in crate::wire) fn has(extra: &Extra, name: &str) -> bool {
+    extra.iter().any(|(other, _)| other == name)
+}
+
+/// Writes the extra members except those of `nested` names, which are written where they belong.
+pub(in crate::wire) fn others(it: &mut Members<'_>, extra: &Extra, nested: &[&str]) {
+    for (name, value) in extra.iter() {
+        if !nested.contains(&name) {
+            it.raw(name, value);
+        }
+    }
+}
