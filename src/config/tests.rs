@@ -392,7 +392,7 @@ fn what_this_build_lacks_is_said_clearly() {
         "q: { dialect: cobol,",
         &[
             "f:4:17: providers.q.dialect: unknown value `cobol`; it is one of `openai_chat`, \
-         `openai_responses`, `anthropic_messages`, `gemini_generate`",
+         `openai_responses`, `anthropic_messages`, `gemini_generate`, `bedrock_converse`",
         ],
     );
     check(

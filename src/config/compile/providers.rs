@@ -76,6 +76,7 @@ pub const fn dialect_of(dialect: DialectConfig) -> DialectId {
         DialectConfig::OpenaiResponses => DialectId::OpenaiResponses,
         DialectConfig::AnthropicMessages => DialectId::AnthropicMessages,
         DialectConfig::GeminiGenerate => DialectId::GeminiGenerate,
+        DialectConfig::BedrockConverse => DialectId::BedrockConverse,
     }
 }
 

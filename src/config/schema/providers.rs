@@ -68,6 +68,8 @@ pub enum DialectConfig {
     AnthropicMessages,
     /// Google's generateContent, of the Gemini API and of Vertex AI.
     GeminiGenerate,
+    /// Amazon Bedrock's Converse.
+    BedrockConverse,
 }
 
 /// Who serves a dialect.

@@ -7,6 +7,11 @@ pub mod gemini_generate;
 pub mod openai_chat;
 pub mod openai_responses;
 
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+mod laws;
+
 use bytes::Bytes;
 
 use super::facts::{EventKind, NotADialect, ResponseFacts, StreamFacts, UsageReport};
