@@ -8,7 +8,12 @@ use crate::harness::upstream::Received;
 use crate::harness::{Script, Step};
 
 /// The dialects that upstreams speak.
-pub const UPSTREAMS: &[&str] = &["openai_chat", "anthropic_messages", "gemini_generate"];
+pub const UPSTREAMS: &[&str] = &[
+    "openai_chat",
+    "anthropic_messages",
+    "gemini_generate",
+    "bedrock_converse",
+];
 
 /// What is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
