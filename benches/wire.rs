@@ -1,5 +1,8 @@
 //! What the wire costs per request and per chunk. `cargo bench --bench wire`.
 
+#[path = "wire/translate.rs"]
+mod translate;
+
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

@@ -22,6 +22,7 @@ pub(super) fn read(body: &str) -> Option<ErrorReport> {
         message: cut(message.unwrap_or_default()),
         // `namespace#Type` and `Type:address` are the older forms.
         error_type: error_type.as_deref().map(plain_type),
+        enveloped: error.rest().is_empty(),
         ..ErrorReport::default()
     })
 }
