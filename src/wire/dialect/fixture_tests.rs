@@ -307,7 +307,9 @@ proptest! {
         if let Ok(request) = codec.read_request(Endpoint::ChatCompletions, &text) {
             for other in others() {
                 let written = other.write_request(&request, &target("m"), &mut Notes::default());
-                written.iter().for_each(|it| assert_json(it));
+                if let Ok(written) = written {
+                    assert_json(&written);
+                }
             }
         }
         if let Ok(answer) = codec.read_answer(&text) {

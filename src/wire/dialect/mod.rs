@@ -8,6 +8,8 @@ pub mod openai_chat;
 pub mod openai_responses;
 
 #[cfg(test)]
+mod cross_tests;
+#[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
 mod laws;

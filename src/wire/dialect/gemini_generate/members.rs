@@ -7,7 +7,7 @@ use crate::wire::json_in::{Object, Raw};
 pub(super) fn take<'j>(object: &mut Object<'j>, name: &str) -> Option<Raw<'j>> {
     object
         .take(name)
-        .or_else(|| object.take(&proto_name(name)?))
+        .or_else(|| object.take(&proto_name(object, name)?))
 }
 
 /// Takes a member by either of its names if it can be read so; otherwise it is left over as it is.
@@ -18,7 +18,7 @@ pub(super) fn take_as<'j, T>(
 ) -> Option<T> {
     object
         .take_if(name, &read)
-        .or_else(|| object.take_if(&proto_name(name)?, &read))
+        .or_else(|| object.take_if(&proto_name(object, name)?, &read))
 }
 
 /// Takes out a string.
@@ -52,9 +52,11 @@ pub(super) fn number(raw: Raw<'_>) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
-/// `topP` is `top_p` in the `.proto`; `None` where both names are one.
-fn proto_name(name: &str) -> Option<String> {
-    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+/// `topP` is `top_p` in the `.proto`; `None` where both names are one, or the object has none of its
+/// kind, as Google's answers have not.
+fn proto_name(object: &Object<'_>, name: &str) -> Option<String> {
+    let is_proto = |(name, _): (&str, _)| memchr::memchr(b'_', name.as_bytes()).is_some();
+    if !object.iter().any(is_proto) || !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     let mut proto = String::with_capacity(name.len() + 4);
