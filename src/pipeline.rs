@@ -141,7 +141,7 @@ async fn run(
         .inspect_err(|refused| observing::limited(gw, refused))?;
     exchange.hold(permit);
 
-    let features = classify(gw, active, &call);
+    let features = Arc::new(classify(gw, active, &call));
     let cell = classify::cell_of(snapshot, &call, &features)?;
     respond::classified(&mut exchange.record, &call, &features, &cell);
 

@@ -415,7 +415,7 @@ impl Exchange {
         self.held = Held::default();
         self.observer.closed(&self.record);
         if let Some(slot) = self.slot.take() {
-            slot.commit(self.record.clone());
+            slot.commit(self.record.take());
         }
     }
 }

@@ -138,7 +138,7 @@ fn observe(
         let task = record.features.as_ref().map(|features| &features.task);
         task.map_or(model.quality.base, |task| model.quality.of(task))
     };
-    let context = record.features.as_ref().map(context_of);
+    let context = record.features.as_deref().map(context_of);
     let declared = snapshot.model(model.as_str()).map(prior);
     let context = context.as_ref().zip(declared);
     arms.observe(&key, seen, context, &snapshot.select.learn);

@@ -26,8 +26,12 @@ pub fn write_headers(headers: &mut HeaderMap, standing: &RateStanding) {
 
 fn write(headers: &mut HeaderMap, [limit, remaining, reset]: &Names, standing: Option<Standing>) {
     let Some(standing) = standing else { return };
-    headers.insert(limit, HeaderValue::from(standing.limit));
-    headers.insert(remaining, HeaderValue::from(standing.remaining));
+    for (name, count) in [(limit, standing.limit), (remaining, standing.remaining)] {
+        // A third of the work of `From<u64>`, which writes into a buffer that it then shares.
+        if let Ok(value) = HeaderValue::from_str(itoa::Buffer::new().format(count)) {
+            headers.insert(name, value);
+        }
+    }
     if let Ok(value) = HeaderValue::try_from(format_reset(standing.reset)) {
         headers.insert(reset, value);
     }

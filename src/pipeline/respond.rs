@@ -506,12 +506,12 @@ pub(super) fn describe(record: &mut RequestRecord, call: &Call) {
 pub(super) fn classified(
     record: &mut RequestRecord,
     call: &Call,
-    features: &Features,
+    features: &Arc<Features>,
     cell: &Cell,
 ) {
     record.task = classify::task_of(call, features);
     record.level = cell.level.clone();
-    record.features = Some(features.clone());
+    record.features = Some(Arc::clone(features));
 }
 
 /// Says that another model than the plan's first answered.

@@ -89,7 +89,7 @@ pub(crate) fn record(id: &str) -> RequestRecord {
         latency_us: 1500,
         overhead_us: 90,
         ttft_us: Some(400),
-        features: Some(features()),
+        features: Some(features().into()),
         decision: serde_json::value::RawValue::from_string("{\"candidates\":\n []}".to_owned())
             .ok(),
         attempts: vec![attempt],

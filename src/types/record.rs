@@ -1,6 +1,8 @@
 //! The ledger's records: one per request with one per attempt inside. What is billed, shown in
 //! headers, counted in metrics and reported comes from here.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::call::Endpoint;
@@ -262,8 +264,8 @@ pub struct RequestRecord {
     pub overhead_us: u64,
     /// From the head's arrival to the first event sent to the client, microseconds.
     pub ttft_us: Option<u64>,
-    /// What the classifier found.
-    pub features: Option<Features>,
+    /// What the classifier found; shared with the request while it is under way.
+    pub features: Option<Arc<Features>>,
     /// Candidates and exclusions, as `GET /v1/requests/{id}` shows them (JSON text).
     pub decision: Option<Box<serde_json::value::RawValue>>,
     /// Every try, in order.
@@ -271,6 +273,22 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// Takes the record out of a request that is over; what is left behind lacks its longer parts.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let attempts = std::mem::take(&mut self.attempts);
+        let decision = self.decision.take();
+        let tags = std::mem::take(&mut self.tags);
+        let asked_model = std::mem::take(&mut self.asked_model);
+        Self {
+            attempts,
+            decision,
+            tags,
+            asked_model,
+            ..self.clone()
+        }
+    }
+
     /// Tokens of every attempt together.
     #[must_use]
     pub fn tokens(&self) -> Tokens {
