@@ -1,0 +1,97 @@
+// `openai`, `@anthropic-ai/sdk` and the Vercel AI SDK, unmodified, against a model at a provider of each
+// dialect.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import Anthropic from "@anthropic-ai/sdk";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import OpenAI from "openai";
+import { z } from "zod";
+
+const tollgate = process.env.TOLLGATE_URL;
+const upstreams = ["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate", "bedrock-converse"];
+const models = upstreams.map((upstream) => "at-" + upstream);
+const openai = new OpenAI({ baseURL: tollgate + "/v1", apiKey: "unused", maxRetries: 0 });
+const anthropic = new Anthropic({ baseURL: tollgate, apiKey: "unused", maxRetries: 0 });
+const aiOpenai = createOpenAI({ baseURL: tollgate + "/v1", apiKey: "unused" });
+const aiAnthropic = createAnthropic({ baseURL: tollgate + "/v1", apiKey: "unused" });
+const said = "[Brief.] You said: héllo ✓";
+const weather = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+const png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+const saw = `An image of ${Buffer.from(png, "base64").length} bytes`;
+const user = (content) => ({ role: "user", content });
+
+for (const model of models) {
+  test(`openai, chat: ${model}`, async () => {
+    const messages = [{ role: "system", content: "Brief." }, user("héllo")];
+    const whole = await openai.chat.completions.create({ model, messages });
+    assert.equal(whole.choices[0].message.content, said);
+    let text = "";
+    for await (const chunk of await openai.chat.completions.create({ model, messages, stream: true })) {
+      text += chunk.choices[0]?.delta?.content ?? "";
+    }
+    assert.equal(text, said);
+    const tools = [{ type: "function", function: { name: "get_weather", parameters: weather } }];
+    const runner = openai.chat.completions.stream({ model, messages: [user("the weather?")], tools });
+    const [call] = (await runner.finalChatCompletion()).choices[0].message.tool_calls;
+    assert.deepEqual(JSON.parse(call.function.arguments), { city: "Málaga" });
+    const image = [{ type: "text", text: "what?" }, { type: "image_url", image_url: { url: "data:image/png;base64," + png } }];
+    assert.equal((await openai.chat.completions.create({ model, messages: [user(image)] })).choices[0].message.content, saw);
+    await assert.rejects(openai.chat.completions.create({ model, messages: [user("fail-400")] }), OpenAI.BadRequestError);
+  });
+
+  test(`openai, responses: ${model}`, async () => {
+    const whole = await openai.responses.create({ model, instructions: "Brief.", input: "héllo" });
+    assert.equal(whole.output_text, said);
+    const stream = openai.responses.stream({ model, instructions: "Brief.", input: "héllo" });
+    assert.equal((await stream.finalResponse()).output_text, said);
+    const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
+    const first = await openai.responses.create({ model, input: "the weather?", tools });
+    const call = first.output.find((item) => item.type === "function_call");
+    const result = { type: "function_call_output", call_id: call.call_id, output: "sunny" };
+    const second = await openai.responses.create({ model, previous_response_id: first.id, input: [result], tools });
+    assert.equal(second.output_text, "The tool says: sunny");
+    await assert.rejects(openai.responses.create({ model, input: "fail-400" }), OpenAI.BadRequestError);
+  });
+
+  test(`anthropic: ${model}`, async () => {
+    const asked = { model, max_tokens: 300, system: "Brief.", messages: [user("héllo")] };
+    assert.equal((await anthropic.messages.create(asked)).content[0].text, said);
+    assert.equal(await anthropic.messages.stream(asked).finalText(), said);
+    const tools = [{ name: "get_weather", input_schema: weather }];
+    const message = await anthropic.messages.stream({ ...asked, messages: [user("the weather?")], tools }).finalMessage();
+    const call = message.content.find((block) => block.type === "tool_use");
+    assert.deepEqual(call.input, { city: "Málaga" });
+    const image = [{ type: "image", source: { type: "base64", media_type: "image/png", data: png } }, { type: "text", text: "what?" }];
+    assert.equal((await anthropic.messages.create({ ...asked, messages: [user(image)] })).content[0].text, saw);
+    await assert.rejects(anthropic.messages.create({ ...asked, messages: [user("fail-400")] }), Anthropic.BadRequestError);
+  });
+
+  const flavours = [["@ai-sdk/openai, responses", aiOpenai.responses(model)], ["@ai-sdk/openai, chat", aiOpenai.chat(model)], ["@ai-sdk/anthropic", aiAnthropic(model)]];
+  for (const [name, languageModel] of flavours) {
+    test(`${name}: ${model}`, async () => {
+      const asked = { model: languageModel, system: "Brief.", prompt: "héllo", maxRetries: 0 };
+      const whole = await generateText(asked);
+      assert.equal(whole.text, said);
+      assert.equal(whole.usage.outputTokens, 20);
+      let text = "";
+      for await (const piece of streamText(asked).textStream) text += piece;
+      assert.equal(text, said);
+      const get_weather = tool({
+        description: "The weather", inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => "sunny in " + city,
+      });
+      const agent = await generateText({ ...asked, prompt: "the weather?", tools: { get_weather }, stopWhen: stepCountIs(3) });
+      assert.match(agent.text, /sunny in Málaga/);
+      const streamed = streamText({ ...asked, prompt: "the weather?", tools: { get_weather }, stopWhen: stepCountIs(3) });
+      assert.match(await streamed.text, /sunny in Málaga/);
+      const schema = z.object({ city: z.string(), count: z.number() });
+      const structured = await generateObject({ ...asked, prompt: "a place", schema });
+      assert.deepEqual(structured.object, { city: "Málaga", count: 3 });
+      const image = [{ type: "text", text: "what?" }, { type: "image", image: png, mediaType: "image/png" }];
+      assert.equal((await generateText({ model: languageModel, messages: [user(image)], maxRetries: 0 })).text, saw);
+      await assert.rejects(generateText({ ...asked, prompt: "fail-400" }), /the provider will not have it/);
+    });
+  }
+}
