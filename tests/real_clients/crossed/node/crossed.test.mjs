@@ -48,10 +48,11 @@ for (const model of models) {
     const stream = openai.responses.stream({ model, instructions: "Brief.", input: "héllo" });
     assert.equal((await stream.finalResponse()).output_text, said);
     const tools = [{ type: "function", name: "get_weather", parameters: weather, strict: true }];
-    const first = await openai.responses.create({ model, input: "the weather?", tools });
+    const question = user("the weather?");
+    const first = await openai.responses.create({ model, input: [question], tools });
     const call = first.output.find((item) => item.type === "function_call");
     const result = { type: "function_call_output", call_id: call.call_id, output: "sunny" };
-    const second = await openai.responses.create({ model, previous_response_id: first.id, input: [result], tools });
+    const second = await openai.responses.create({ model, input: [question, ...first.output, result], tools });
     assert.equal(second.output_text, "The tool says: sunny");
     await assert.rejects(openai.responses.create({ model, input: "fail-400" }), OpenAI.BadRequestError);
   });

@@ -135,4 +135,4 @@ def test_instructor(model, mode):
         more = {"max_tokens": 300}
     asked = [{"role": "user", "content": "a place"}]
     place = client.chat.completions.create(model=model, response_model=Place, messages=asked, max_retries=1, **more)
-    assert place == Place(city="Málaga", count=3)
+    assert (place.city, place.count) == ("Málaga", 3)

@@ -139,15 +139,3 @@ def test_responses_error(model, streamed):
     with pytest.raises(openai.BadRequestError) as error:
         client.responses.create(model=model, input="fail-400", stream=streamed, store=False)
     assert error.value.body["message"] == "the provider will not have it"
-
-
-def test_a_conversation_goes_on_at_another_provider(model):
-    first = client.responses.create(model="at-openai-chat", input="the weather?", tools=TOOLS)
-    [call] = [item for item in first.output if item.type == "function_call"]
-    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
-    second = client.responses.create(model=model, previous_response_id=first.id, input=[result], tools=TOOLS)
-    assert second.output_text == "The tool says: sunny" and second.previous_response_id == first.id
-    assert client.responses.retrieve(second.id).output_text == second.output_text
-    client.responses.delete(second.id)
-    with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(second.id)
