@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::Reply;
 
 /// The endpoints whose answers are conversations.
-pub const ENDPOINTS: &[&str] = &["/v1/chat/completions", "/v1/messages"];
+pub const ENDPOINTS: &[&str] = &["/v1/chat/completions", "/v1/messages", "/v1/responses"];
 
 /// What a client understood.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::harness::{Script, Step};
 /// The dialects that upstreams speak.
 pub const UPSTREAMS: &[&str] = &[
     "openai_chat",
+    "openai_responses",
     "anthropic_messages",
     "gemini_generate",
     "bedrock_converse",
