@@ -13,6 +13,7 @@ mod gathering;
 mod last_resort;
 mod observing;
 mod planning;
+mod relay;
 mod repeated;
 mod respond;
 mod stakes;
@@ -74,6 +75,9 @@ async fn dispatch(
     match head.and_then(|()| ingress::route(request.method(), request.uri().path())) {
         Ok(ingress::Route::Generate(endpoint)) => {
             generate(gw, active, request, endpoint, started, request_id).await
+        }
+        Ok(ingress::Route::Relay(path)) => {
+            relay::serve(gw, active, request, &path, (started, request_id)).await
         }
         Ok(route) => endpoints::serve(gw, active, request, route, &request_id).await,
         Err(error) => respond::misdirected(&error, request.uri().path(), &request_id),

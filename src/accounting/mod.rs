@@ -4,11 +4,13 @@
 mod drain;
 mod exchange;
 mod pricing;
+mod relayed;
 mod stream;
 
 pub use drain::{Drains, Heir, Keeper, Orphaned};
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
 pub use pricing::Pricing;
+pub use relayed::{AnswerBroke, RelayedBody, RelayedParts};
 pub use stream::{Recorded, StreamBody, StreamParts, StreamTimeouts};
 
 /// Output bytes of one token where the provider reports nothing: English text averages about four

@@ -98,7 +98,13 @@ fn expected(call: &Call, reading: &Reading) -> u64 {
         // Ten tokens a second of 24 kHz 16-bit mono in base64 (64,000 bytes).
         + counts.audio_bytes as u64 / 6_400;
     let marks = match call.endpoint {
-        Endpoint::Completions | Endpoint::Embeddings => 0,
+        Endpoint::Completions
+        | Endpoint::Images
+        | Endpoint::Audio
+        | Endpoint::Moderations
+        | Endpoint::Files
+        | Endpoint::Batches
+        | Endpoint::Embeddings => 0,
         Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
             counts.turns as u64 * TURN_TOKENS_EXPECTED + 3
         }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::shape;
 
 /// The order of the file, which a schema does not keep.
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 22] = [
     "version",
     "server",
     "state",
@@ -29,6 +29,7 @@ const SECTIONS: [&str; 21] = [
     "limits",
     "cache",
     "resilience",
+    "pass_through",
     "alerts",
 ];
 
@@ -44,7 +45,7 @@ shipped [`routes.yaml`](../routes.yaml) shows them at work. It is written from t
 - Saving the file, `SIGHUP` and `POST /reload` on the admin listener take a new version over. It is
   checked as a whole first; a file with an error changes nothing. `server` and `state` are read at
   start only.
-- Secrets (`api_key`, `admin_token`, `fingerprint_key`, a webhook's `url` and `secret`, the password in
+- Secrets (`api_key`, a provider's `auth`, `admin_token`, `fingerprint_key`, a webhook's `url` and `secret`, the password in
   `state.ledger`) are written as `${VARIABLE}` or `file:/path` and never shown. A provider whose variable
   is unset is switched off with a warning; `check --strict` makes it an error.
 - A key that is not listed here is an error. A section that is left empty counts as left out.

@@ -76,6 +76,8 @@ pub struct Snapshot {
     pub resilience: ResilienceParams,
     /// Who is told of events.
     pub alerts: Arc<AlertParams>,
+    /// Requests that are passed through.
+    pub pass_through: PassThroughParams,
     /// What `check` warns about.
     pub warnings: Vec<Diagnostic>,
 }
@@ -623,6 +625,15 @@ pub enum ErrorRule {
     LargerContext,
     /// Answer with the error.
     Stop,
+}
+
+/// `pass_through`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassThroughParams {
+    /// Providers of files and batches, the usual one first: indices into `providers`.
+    pub files: Vec<usize>,
+    /// Largest body that is passed on while it comes in.
+    pub max_body_bytes: usize,
 }
 
 /// `alerts`

@@ -6,9 +6,13 @@
 mod body;
 mod directives;
 mod head;
+mod members;
+mod multipart;
 mod route;
 
 pub use body::{collect, discard, read_body};
 pub use directives::directives;
 pub use head::{check_head, two_lengths};
+pub use members::{Members, members};
+pub use multipart::{FormField, FormScanner};
 pub use route::{Route, allow, route, speaks};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use crate::error::{ErrorKind, ProxyError};
-use crate::types::Endpoint;
+use crate::types::{Endpoint, RelayPath};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Route {
     Generate(Endpoint),
     /// `POST /v1/messages/count_tokens`
     CountTokens,
+    /// Passed through to a provider.
+    Relay(RelayPath),
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`: the id, decoded; it may contain slashes.
@@ -42,7 +44,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, ProxyError> {
         return Err(ProxyError::new(ErrorKind::NotFound, message));
     };
     let allow = found.method();
-    if method.as_str() == allow {
+    if allow.split(", ").any(|allowed| allowed == method.as_str()) {
         return Ok(found);
     }
     let message = format!("this path takes {allow} only");
@@ -69,6 +71,7 @@ pub fn speaks(path: &str) -> Endpoint {
 impl Route {
     const fn method(&self) -> &'static str {
         match self {
+            Self::Relay(path) => path.methods(),
             Self::Generate(_) | Self::CountTokens | Self::Explain | Self::Feedback => "POST",
             Self::Models | Self::Model(_) | Self::RequestRecord(_) => "GET",
         }
@@ -98,8 +101,10 @@ fn of_path(path: &str) -> Option<Route> {
             if let Some(id) = below.strip_prefix("models/") {
                 return decode_id(id).map(Route::Model);
             }
-            let id = below.strip_prefix("requests/")?;
-            decode_id(id).map(Route::RequestRecord)
+            if let Some(id) = below.strip_prefix("requests/") {
+                return decode_id(id).map(Route::RequestRecord);
+            }
+            RelayPath::parse(below).map(Route::Relay)
         }
     }
 }

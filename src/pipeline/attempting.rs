@@ -141,31 +141,8 @@ impl Attempting<'_> {
             TryError::Refused(error)
         })?;
         let started_at_ms = self.gw.clock.unix_ms();
-        let record = AttemptRecord {
-            attempt: u32::try_from(self.exchange.record.attempts.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
-            started_at_ms,
-            model: model.id.clone(),
-            provider: provider.id.clone(),
-            deployment: deployment.id.clone(),
-            response_model: None,
-            outcome: Outcome::Cancelled,
-            status: None,
-            tokens: Tokens::default(),
-            usage: UsageSource::None,
-            cost: PicoUsd::ZERO,
-            price: Price::default(),
-            images: 0,
-            price_version: String::new(),
-            price_step_tokens: None,
-            service_tier: None,
-            substituted: false,
-            priced_model: None,
-            asked_cost: None,
-            latency_us: 0,
-            ttft_us: None,
-        };
+        let number = self.exchange.record.attempts.len();
+        let record = blank_attempt(number, started_at_ms, model, deployment, provider);
         self.exchange.begin_attempt(OpenAttempt {
             record,
             started: Instant::now(),
@@ -265,6 +242,39 @@ impl Attempting<'_> {
     }
 }
 
+/// The record of an attempt that begins; `earlier`: how many there were before it.
+pub(super) fn blank_attempt(
+    earlier: usize,
+    started_at_ms: i64,
+    model: &Model,
+    deployment: &Deployment,
+    provider: &Provider,
+) -> AttemptRecord {
+    AttemptRecord {
+        attempt: u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1),
+        started_at_ms,
+        model: model.id.clone(),
+        provider: provider.id.clone(),
+        deployment: deployment.id.clone(),
+        response_model: None,
+        outcome: Outcome::Cancelled,
+        status: None,
+        tokens: Tokens::default(),
+        usage: UsageSource::None,
+        cost: PicoUsd::ZERO,
+        price: Price::default(),
+        images: 0,
+        price_version: String::new(),
+        price_step_tokens: None,
+        service_tier: None,
+        substituted: false,
+        priced_model: None,
+        asked_cost: None,
+        latency_us: 0,
+        ttft_us: None,
+    }
+}
+
 /// Takes in what a whole answer says.
 pub(super) fn note_whole(open: &mut OpenAttempt, whole: &WholeReply) {
     open.output_bytes = whole.facts.output_bytes;
@@ -291,7 +301,7 @@ pub(super) const fn is_estimated(failure: &AttemptFailure) -> bool {
 }
 
 /// What a failure says about the upstream's health.
-const fn verdict_of(outcome: Outcome, retry_after: Option<Duration>) -> Verdict {
+pub(super) const fn verdict_of(outcome: Outcome, retry_after: Option<Duration>) -> Verdict {
     match outcome {
         Outcome::RateLimited => Verdict::RateLimited(retry_after),
         Outcome::UpstreamError

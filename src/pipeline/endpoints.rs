@@ -42,7 +42,7 @@ pub(super) async fn serve(
         Route::Explain => explain(gw, active, &head.headers, body).await,
         Route::Feedback => feedback(gw, active, &head.headers, body).await,
         Route::RequestRecord(id) => record(gw, active, &head.headers, &id).await,
-        Route::Generate(_) => return respond::on_panic(),
+        Route::Generate(_) | Route::Relay(_) => return respond::on_panic(),
     };
     match answered {
         Ok(body) => respond::json(StatusCode::OK, body, request_id),

@@ -45,7 +45,7 @@ pub(super) fn answer(
     } else {
         fill.give_up();
     }
-    Err(error_of(stranded, spent))
+    Err(error_of(stranded.plan, spent))
 }
 
 /// What stands in when nothing could be tried at all, because every breaker is open or no upstream
@@ -143,7 +143,8 @@ fn by_rule(stranded: &Stranded<'_>, exchange: &mut Exchange) -> Option<Answer> {
     ))
 }
 
-fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {
+/// The error that says most about why nobody answered.
+pub(super) fn error_of(plan: &Plan, spent: Spent) -> ProxyError {
     let had_attempts = spent.failure.is_some();
     let error = match (spent.failure, spent.refusal) {
         (Some(failure), _) => of_failure(failure, spent.out_of_time),
@@ -152,7 +153,7 @@ fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {
             ErrorKind::UpstreamTimeout,
             "the request took longer than resilience.timeouts.total_ms",
         ),
-        (None, None) => nobody_left(stranded, spent.reopens),
+        (None, None) => nobody_left(plan, spent.reopens),
     };
     // Our retries and fallbacks are spent: an SDK that retries on top would only multiply them.
     if had_attempts {
@@ -162,9 +163,8 @@ fn error_of(stranded: &Stranded<'_>, spent: Spent) -> ProxyError {
     }
 }
 
-fn nobody_left(stranded: &Stranded<'_>, reopens: Option<Instant>) -> ProxyError {
-    let models: Vec<&str> = stranded
-        .plan
+fn nobody_left(plan: &Plan, reopens: Option<Instant>) -> ProxyError {
+    let models: Vec<&str> = plan
         .candidates
         .iter()
         .map(|candidate| candidate.model.as_str())
@@ -177,7 +177,8 @@ fn nobody_left(stranded: &Stranded<'_>, reopens: Option<Instant>) -> ProxyError 
     }
 }
 
-fn of_failure(failure: AttemptFailure, out_of_time: bool) -> ProxyError {
+/// The client's error for the failure of an attempt.
+pub(super) fn of_failure(failure: AttemptFailure, out_of_time: bool) -> ProxyError {
     if let Some(refusal) = failure.refusal {
         let mut error = ProxyError::new(ErrorKind::InvalidRequest, failure.message);
         error.origin = Origin::Client;

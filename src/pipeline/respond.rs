@@ -1,7 +1,6 @@
 //! From an answer or an error to the client's response: headers, cost, cache fill, and the last
 //! step of the exchange.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +10,12 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::accounting::{Exchange, StreamBody, StreamParts, StreamTimeouts};
+use crate::accounting::{
+    AnswerBroke, Exchange, RelayedBody, StreamBody, StreamParts, StreamTimeouts,
+};
 use crate::classify::{self, Cell};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
@@ -36,20 +38,25 @@ pub enum ReplyBody {
     Whole(Bytes),
     /// A stream that closes its exchange itself.
     Stream(Box<Gathering<StreamBody<EventSource>>>),
+    /// An answer that is passed through; it closes its exchange itself too.
+    Relayed(Box<RelayedBody<Incoming>>),
 }
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = AnswerBroke;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerBroke>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(context),
+            Self::Stream(stream) => Pin::new(stream.as_mut())
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Relayed(body) => Pin::new(body.as_mut()).poll_frame(context),
         }
     }
 
@@ -57,6 +64,7 @@ impl Body for ReplyBody {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Stream(stream) => stream.is_end_stream(),
+            Self::Relayed(body) => body.is_end_stream(),
         }
     }
 
@@ -64,6 +72,7 @@ impl Body for ReplyBody {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(_) => SizeHint::default(),
+            Self::Relayed(body) => body.size_hint(),
         }
     }
 }
@@ -366,17 +375,18 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
     let record = &exchange.record;
     let mut headers = HeaderMap::with_capacity(24);
     put_id(&mut headers, record.endpoint, &record.request_id);
-    let Some(features) = &record.features else {
+    if let Some(features) = &record.features {
+        put(&mut headers, TASK, record.task.as_str());
+        put(&mut headers, LEVEL, record.level.as_str());
+        put(
+            &mut headers,
+            COMPLEXITY,
+            &format!("{:.3}", features.complexity),
+        );
+        put(&mut headers, CACHE, record.cache.as_str());
+    } else if record.provider.is_none() {
         return headers;
-    };
-    put(&mut headers, TASK, record.task.as_str());
-    put(&mut headers, LEVEL, record.level.as_str());
-    put(
-        &mut headers,
-        COMPLEXITY,
-        &format!("{:.3}", features.complexity),
-    );
-    put(&mut headers, CACHE, record.cache.as_str());
+    }
     if let Some(model) = &record.model {
         put(&mut headers, MODEL, model.as_str());
     }
@@ -410,6 +420,32 @@ fn rate_headers(gw: &Gateway, active: &Active, caller: &Caller, headers: &mut He
         headers,
         &limits::standing(&gw.limiters, &active.snapshot, caller),
     );
+}
+
+/// The headers of an answer that is passed through, but for what its body is.
+pub(super) fn relay_headers(
+    gw: &Gateway,
+    active: &Active,
+    caller: &Caller,
+    exchange: &Exchange,
+) -> HeaderMap {
+    let mut headers = common_headers(exchange);
+    rate_headers(gw, active, caller, &mut headers);
+    headers
+}
+
+/// What the request cost.
+pub(super) fn put_cost(headers: &mut HeaderMap, exchange: &Exchange) {
+    put(headers, COST, &exchange.cost_so_far().to_string());
+}
+
+/// An answer that is passed through.
+pub(super) fn relayed(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: ReplyBody,
+) -> Response<ReplyBody> {
+    response(status, headers, body)
 }
 
 fn event_headers(headers: &mut HeaderMap) {

@@ -27,7 +27,7 @@ use crate::types::{Call, Caller, Features, LevelName, ModelId, PicoUsd, TaskName
 pub use feasible::{Costs, costs, likely_cost, may_use};
 pub use fresh::Fresh;
 pub use plan::{plan, refusal};
-pub use resolve::{Asked, not_found, resolve};
+pub use resolve::{Asked, not_found, resolve, resolve_relayed};
 
 /// The runtime as the policy sees it, at one moment. Indices are into the snapshot's models.
 pub trait RuntimeView {

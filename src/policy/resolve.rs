@@ -64,12 +64,55 @@ pub fn virtual_model<'s>(snapshot: &'s Snapshot, asked: &Asked) -> Option<&'s Vi
     }
 }
 
+/// The model of a request that is passed through: a name under `models`, or an alias of one.
+///
+/// # Errors
+/// 404 when there is no such name; 403 when the key may not use the model; 400 when the name is routed.
+pub fn resolve_relayed(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    name: &str,
+) -> Result<usize, ProxyError> {
+    let known = |name: &str| snapshot.model_index.get(name).copied();
+    let alias = || {
+        let mut aliases = snapshot.aliases.iter();
+        aliases.find(|alias| wildcard_matches(&alias.pattern, name))
+    };
+    let meant = known(name).or_else(|| known(&alias()?.target));
+    let Some(index) = meant else {
+        if snapshot.virtual_models.contains_key(name) {
+            let message = format!("`{name}` is routed by what is asked; name a model here");
+            return Err(ProxyError::invalid("model", message));
+        }
+        return Err(not_found(snapshot, caller, name));
+    };
+    permitted(snapshot, caller, index)?;
+    Ok(index)
+}
+
 fn pinned(
     snapshot: &Snapshot,
     caller: &Caller,
     call: &Call,
     index: usize,
 ) -> Result<Asked, ProxyError> {
+    permitted(snapshot, caller, index)?;
+    let model = &snapshot.models[index];
+    let embeds = call.endpoint == Endpoint::Embeddings;
+    if model.embeddings != embeds {
+        return Err(ProxyError::invalid(
+            "model",
+            format!(
+                "the model `{}` does not serve {}",
+                model.id,
+                call.endpoint.path()
+            ),
+        ));
+    }
+    Ok(Asked::Pinned { index })
+}
+
+fn permitted(snapshot: &Snapshot, caller: &Caller, index: usize) -> Result<(), ProxyError> {
     let model = &snapshot.models[index];
     if !may_use(caller, &model.id) {
         return Err(with_param(ProxyError::new(
@@ -86,18 +129,7 @@ fn pinned(
             ),
         )));
     }
-    let embeds = call.endpoint == Endpoint::Embeddings;
-    if model.embeddings != embeds {
-        return Err(ProxyError::invalid(
-            "model",
-            format!(
-                "the model `{}` does not serve {}",
-                model.id,
-                call.endpoint.path()
-            ),
-        ));
-    }
-    Ok(Asked::Pinned { index })
+    Ok(())
 }
 
 fn may_use(caller: &Caller, model: &ModelId) -> bool {

@@ -3,6 +3,8 @@
 //! hyper-util's client rather than reqwest's: it sends the bytes that it is given and nothing else
 //! (no redirects, no ambient proxies, no decompression); see `docs/adr/0004-upstream-client.md`.
 
+mod upload;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+pub use upload::{Piece, UploadBody, UploadBroke};
+
 /// A pooled client that sends whole bodies.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// A pooled client that sends bodies while they still come in.
+pub type UploadClient = Client<HttpsConnector<HttpConnector>, UploadBody>;
 
 /// Idle connections are closed after this: below the 60–75 s after which common servers close them,
 /// so that a request seldom meets a connection that is just going away.
@@ -52,6 +58,7 @@ pub enum ClientError {
 #[derive(Debug, Default)]
 pub struct HttpClients {
     made: Mutex<FxHashMap<(Option<PathBuf>, Duration), HttpClient>>,
+    uploads: Mutex<FxHashMap<(Option<PathBuf>, Duration), UploadClient>>,
 }
 
 impl HttpClients {
@@ -73,9 +80,36 @@ impl HttpClients {
         made.insert(key, client.clone());
         Ok(client)
     }
+
+    /// As [`HttpClients::get`], for bodies that are passed on while they come in; with connections of
+    /// its own.
+    ///
+    /// # Errors
+    /// When the file of roots is missing or holds none.
+    pub fn uploads(
+        &self,
+        ca_file: Option<&Path>,
+        connect_timeout: Duration,
+    ) -> Result<UploadClient, ClientError> {
+        let key = (ca_file.map(Path::to_path_buf), connect_timeout);
+        let mut made = self.uploads.lock();
+        if let Some(client) = made.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = build(ca_file, connect_timeout)?;
+        made.insert(key, client.clone());
+        Ok(client)
+    }
 }
 
-fn build(ca_file: Option<&Path>, connect_timeout: Duration) -> Result<HttpClient, ClientError> {
+fn build<B>(
+    ca_file: Option<&Path>,
+    connect_timeout: Duration,
+) -> Result<Client<HttpsConnector<HttpConnector>, B>, ClientError>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };

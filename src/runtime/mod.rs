@@ -28,7 +28,7 @@ pub use budgets::{
     Affordance, Amounts, BudgetAlert, BudgetMatch, BudgetParams, BudgetView, Budgets, EndUserMatch,
     Exhausted, LedgerSpending, OnExhausted, Overrun, Payer, Period, Reservation, Tagged,
 };
-pub use clients::{HttpClient, HttpClients};
+pub use clients::{HttpClient, HttpClients, UploadBody, UploadClient};
 pub use grants::{AccessToken, GrantError, Grants};
 pub use latency::{Latencies, LatencySample};
 pub use latency_target::{LatencyChange, LatencyTarget, LatencyTargets};

@@ -53,7 +53,9 @@ pub struct TwoLengths;
 /// Answers requests. Must not panic; a panic costs the request and is answered with `on_panic`.
 pub trait Handler: Send + Sync + 'static {
     /// The body of the answers.
-    type Body: Body<Data = Bytes, Error = Infallible> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static;
 
     /// Answers one request.
     ///

@@ -25,6 +25,16 @@ pub enum Endpoint {
     Responses,
     /// `POST /v1/messages`
     Messages,
+    /// `/v1/images/…`, passed through.
+    Images,
+    /// `/v1/audio/…`, passed through.
+    Audio,
+    /// `/v1/moderations`, passed through.
+    Moderations,
+    /// `/v1/files…`, passed through.
+    Files,
+    /// `/v1/batches…`, passed through.
+    Batches,
 }
 
 impl Endpoint {
@@ -37,6 +47,11 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Responses => "responses",
             Self::Messages => "messages",
+            Self::Images => "images",
+            Self::Audio => "audio",
+            Self::Moderations => "moderations",
+            Self::Files => "files",
+            Self::Batches => "batches",
         }
     }
 
@@ -49,13 +64,21 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Responses => "responses",
             Self::Messages => "messages",
+            Self::Images => "images",
+            Self::Audio => "audio",
+            Self::Moderations => "moderations",
+            Self::Files => "files",
+            Self::Batches => "batches",
         }
     }
 
     /// True where answers are generated text (and so have output tokens).
     #[must_use]
     pub const fn generates(self) -> bool {
-        !matches!(self, Self::Embeddings)
+        matches!(
+            self,
+            Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages
+        )
     }
 }
 

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod postgres_url;
 pub mod price;
 pub mod record;
+pub mod relay;
 pub mod served;
 pub mod usage;
 
@@ -42,5 +43,6 @@ pub use price::{
     AppliedPrice, BillBound, PossibleTiers, PriceEntry, PriceList, PriceStep, TierPrice,
 };
 pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
+pub use relay::RelayPath;
 pub use served::is_same_model;
 pub use usage::{ServiceTier, Tokens, Usage};

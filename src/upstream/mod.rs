@@ -2,6 +2,7 @@
 //! answer (or the first event of a stream) is there. Knows nothing of plans, retries or money.
 
 mod counting;
+pub mod relay;
 mod request;
 mod response;
 mod signer;

@@ -15,7 +15,7 @@ use crate::wire::translate::UpstreamPath;
 use super::signer::Credential;
 use super::{Outbound, translation};
 
-const OUR_NAME: HeaderValue =
+pub(super) const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 /// As it came: without spans of our own we take no part in the trace (W3C Trace Context §4.2).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -152,7 +152,7 @@ fn misconfigured(message: &str) -> AttemptFailure {
 }
 
 /// Base, path and query; `{model}` in the base stands for the upstream's model name.
-fn url(endpoint: &HttpEndpoint, path: &UpstreamPath, upstream_model: &str) -> String {
+pub(super) fn url(endpoint: &HttpEndpoint, path: &UpstreamPath, upstream_model: &str) -> String {
     let base = endpoint.base_url.trim_end_matches('/');
     let length = base.len() + path.path.len() + upstream_model.len() + 48;
     let mut url = String::with_capacity(length);

@@ -22,12 +22,13 @@ use crate::wire::framing::sse::{DEFAULT_MAX_EVENT_BYTES, SseEvent, SseFramer};
 use crate::wire::json_in::{Kind, Raw};
 use crate::wire::translate::Translate;
 
+use super::relay::RelayOutbound;
 use super::{EventSource, Outbound, Reply, StreamReply, WholeReply, translation};
 
 /// Largest whole answer: images and audio come in base64.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// Largest error body that is looked at.
-const MAX_ERROR_BYTES: usize = 64 << 10;
+pub(super) const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// The client could not reach the upstream, or the connection broke before the head came.
 pub fn unreachable(error: &hyper_util::client::legacy::Error) -> AttemptFailure {
@@ -365,6 +366,31 @@ fn words_of(outbound: &Outbound<'_>, status: StatusCode, body: Bytes) -> Option<
         None => body,
     };
     Some(UpstreamRefusal { status, body })
+}
+
+/// An error in answer to what was passed through. What is about the client's own request goes to the
+/// client as it is.
+pub(super) fn refused_relay(
+    head: &http::response::Parts,
+    body: Bytes,
+    outbound: &RelayOutbound<'_>,
+) -> AttemptFailure {
+    let error = ErrorFacts::read(outbound.provider.dialect.translate(), &body);
+    let status = head.status;
+    let mut failure = kind_of(status, &error);
+    failure.status = Some(status.as_u16());
+    failure.retry_after = parse_retry_after(&head.headers, outbound.unix_ms);
+    let ours = matches!(status.as_u16(), 401 | 403 | 408 | 429);
+    let not_found = status == StatusCode::NOT_FOUND && !outbound.not_found_is_an_answer;
+    if status.is_client_error() && !ours && !not_found && error.is_object {
+        failure.outcome = match failure.outcome {
+            Outcome::UpstreamError => Outcome::Invalid,
+            other => other,
+        };
+        failure.next = Next::Stop;
+        failure.refusal = Some(UpstreamRefusal { status, body });
+    }
+    failure
 }
 
 /// What an error body says, as far as routing needs it.

@@ -14,6 +14,7 @@ pub mod json_text;
 mod json_walk;
 pub mod json_write;
 mod nested;
+pub mod relayed;
 mod splice;
 mod tool_input;
 pub mod translate;
@@ -83,9 +84,14 @@ impl DialectId {
 #[must_use]
 pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
     match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
-            DialectId::OpenaiChat
-        }
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Images
+        | Endpoint::Audio
+        | Endpoint::Moderations
+        | Endpoint::Files
+        | Endpoint::Batches => DialectId::OpenaiChat,
         Endpoint::Messages => DialectId::AnthropicMessages,
         Endpoint::Responses => DialectId::OpenaiResponses,
     }
@@ -95,9 +101,14 @@ pub const fn dialect_of(endpoint: Endpoint) -> DialectId {
 #[must_use]
 pub fn spoken(endpoint: Endpoint) -> &'static dyn Dialect {
     match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
-            &dialect::openai_chat::OpenaiChat
-        }
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Images
+        | Endpoint::Audio
+        | Endpoint::Moderations
+        | Endpoint::Files
+        | Endpoint::Batches => &dialect::openai_chat::OpenaiChat,
         Endpoint::Messages => &dialect::anthropic_messages::AnthropicMessages,
         Endpoint::Responses => &dialect::openai_responses::OpenaiResponses,
     }

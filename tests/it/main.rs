@@ -36,6 +36,7 @@ mod messages;
 mod money;
 mod month;
 mod outages;
+mod pass_through;
 mod reload;
 mod repeats;
 mod replicas;

@@ -10,6 +10,7 @@ mod currency;
 mod matrix;
 mod models;
 mod names;
+mod pass_through;
 mod prices;
 mod providers;
 mod replicas;
@@ -244,6 +245,7 @@ pub fn compile(
     let cache = selection::compile_cache(cx, &file.cache);
     let resilience = resilience::compile(cx, &file.resilience);
     let alerts = alerts::compile(cx, &file.alerts);
+    let pass_through = pass_through::compile(cx, &file.pass_through, file.auth.mode, &providers);
     matrix::warn_unreachable(cx, &matrix, &virtual_models, &models, &resilience);
     warn_nothing_usable(cx, &providers, &models);
     Snapshot {
@@ -271,6 +273,7 @@ pub fn compile(
         cache,
         resilience,
         alerts,
+        pass_through,
         warnings: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ mod currency;
 mod limits;
 mod models;
 mod money;
+mod pass_through;
 mod providers;
 mod resilience;
 mod routing;
@@ -30,6 +31,7 @@ pub use money::{
     BudgetConfig, ExhaustedConfig, MatchConfig, OverrunConfig, PacingConfig, PeriodConfig,
     WindowConfig,
 };
+pub use pass_through::PassThroughConfig;
 pub use providers::{
     BillingConfig, DialectConfig, OnDisconnectConfig, OnErrorConfig, PlatformConfig,
     ProviderConfig, QuirkConfig, SimulatedConfig,
@@ -118,6 +120,9 @@ pub struct FileConfig {
     /// Breakers, retries, time-outs and what follows when a plan is spent.
     #[serde(default)]
     pub resilience: ResilienceConfig,
+    /// Images, audio, moderations, files and batches.
+    #[serde(default)]
+    pub pass_through: PassThroughConfig,
     /// Who is told when a budget reaches a threshold, a breaker opens, a reload fails and the like.
     #[serde(default)]
     pub alerts: AlertsConfig,

@@ -131,6 +131,17 @@ pub fn heed(
 }
 
 impl Credential<'_> {
+    /// True when the signature covers the body, which must then be known as a whole.
+    pub const fn covers_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Configured {
+                signer: Signer::SigV4(_),
+                ..
+            }
+        )
+    }
+
     /// Signs a request that is otherwise complete.
     ///
     /// # Errors

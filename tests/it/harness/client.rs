@@ -86,6 +86,16 @@ impl Client {
         path: &str,
         body: impl Into<Bytes>,
     ) -> http::Response<Incoming> {
+        self.open_as(method, path, "application/json", body).await
+    }
+
+    pub async fn open_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address));
@@ -93,14 +103,24 @@ impl Client {
             request = request.header(name, value);
         }
         let request = request
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .body(Full::new(body.into()))
             .expect("a request");
         self.pool.request(request).await.expect("an answer")
     }
 
     pub async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
-        let response = self.open(method, path, body).await;
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    pub async fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Reply {
+        let response = self.open_as(method, path, content_type, body).await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         Reply {

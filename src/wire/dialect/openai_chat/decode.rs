@@ -461,7 +461,12 @@ impl Draft {
                 (Known::Messages, "messages", messages::MESSAGES_ALLOWED)
             }
             Endpoint::Completions => (Known::Prompt, "prompt", messages::INPUTS_ALLOWED),
-            Endpoint::Embeddings => (Known::Input, "input", messages::INPUTS_ALLOWED),
+            Endpoint::Embeddings
+            | Endpoint::Images
+            | Endpoint::Audio
+            | Endpoint::Moderations
+            | Endpoint::Files
+            | Endpoint::Batches => (Known::Input, "input", messages::INPUTS_ALLOWED),
         };
         if self.seen & (1 << texts as u32) == 0 {
             return Err(Fault::missing(param, allowed));
