@@ -281,10 +281,10 @@ impl RequestRecord {
         let tags = std::mem::take(&mut self.tags);
         let asked_model = std::mem::take(&mut self.asked_model);
         Self {
-            attempts,
-            decision,
             tags,
             asked_model,
+            decision,
+            attempts,
             ..self.clone()
         }
     }
