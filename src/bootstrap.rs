@@ -307,6 +307,7 @@ pub fn refresh_gauges(gw: &Gateway) {
         gw.metrics.shared_store(replicas.is_up());
     }
     gw.metrics.ledger_lag(gw.ledger.lag());
+    gw.metrics.refresh_drift();
 }
 
 const fn breaker_level(state: crate::runtime::breaker::BreakerState) -> i64 {

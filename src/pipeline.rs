@@ -230,7 +230,7 @@ async fn read_body(
 fn classify(gw: &Gateway, active: &Active, call: &Call) -> Features {
     let began = std::time::Instant::now();
     let features = active.classifier.classify(call);
-    gw.metrics.classified(began.elapsed());
+    gw.metrics.classified(began.elapsed(), &features);
     features
 }
 

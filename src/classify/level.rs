@@ -170,6 +170,16 @@ pub fn standard_level(params: &ClassifierParams, complexity: f32) -> &'static st
     }
 }
 
+/// The standard level of a complexity by the thresholds of a file that says nothing: 0 `simple`,
+/// 1 `complex`, 2 `critical`.
+#[must_use]
+pub fn standard_level_of(complexity: f32) -> u8 {
+    u8::from(complexity >= USUAL_THRESHOLDS[0]) + u8::from(complexity >= USUAL_THRESHOLDS[1])
+}
+
+/// `classifier.thresholds` of a file that says nothing; a test compares.
+const USUAL_THRESHOLDS: [f32; 2] = [0.4, 0.8];
+
 /// The level, or the next lower one that the row has candidates for. Own levels go down in the order
 /// of the file: what is written later is the more general.
 fn at_or_below(row: &Row, wanted: &LevelName) -> Option<LevelName> {

@@ -5,6 +5,7 @@
 //! its findings never name a model: the matrix does. What it knows stands in the trained weights
 //! ([`model`]); nothing here may ask a network or a clock.
 
+pub mod canonical;
 pub mod concepts;
 pub mod configured;
 pub mod custom;
@@ -125,7 +126,7 @@ impl Classifier {
     /// What a request is about and how hard it is.
     #[must_use]
     pub fn classify(&self, call: &Call) -> Features {
-        let reading = Reading::of(call);
+        let reading = canonical::reading(call);
         let shapes = structure::shapes(call, &reading);
         let mut scorer = Scorer::new(&self.model);
         let alike = match &self.custom {
@@ -168,7 +169,7 @@ impl Classifier {
     /// What the features of a decision leave out.
     #[must_use]
     pub fn heads(&self, call: &Call) -> HeadScores {
-        let reading = Reading::of(call);
+        let reading = canonical::reading(call);
         let shapes = structure::shapes(call, &reading);
         let mut scorer = Scorer::new(&self.model);
         features::emit(&reading, &shapes, &mut scorer);
@@ -224,7 +225,7 @@ impl Classifier {
 pub fn timed(classifier: &Classifier, call: &Call, metrics: &Metrics) -> Features {
     let started = Instant::now();
     let features = classifier.classify(call);
-    metrics.classified(started.elapsed());
+    metrics.classified(started.elapsed(), &features);
     features
 }
 

@@ -9,7 +9,9 @@ use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, complain};
 use crate::classify::Classifier;
 use crate::classify::configured::configured;
 use crate::classify::evaluation::{
-    Evaluation, InjectionFigures, RoutingFigures, TaskFigures, evaluate, plot,
+    Evaluation, InjectionFigures, RoutingFigures, TaskFigures, evaluate,
+    gadgets::{self, GadgetFigures},
+    plot,
 };
 use crate::classify::training::rows::load;
 use crate::clock::Clock;
@@ -30,6 +32,9 @@ pub struct Args {
     /// Only rows whose source begins so
     #[arg(long, value_name = "SOURCE")]
     pub only: Vec<String>,
+    /// Also try gadgets on every prompt: random words, wrappers, claims of difficulty, padding, encodings
+    #[arg(long)]
+    pub gadgets: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -69,7 +74,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
     if rows.is_empty() {
         return Ok(complain("there are no such rows", EXIT_BAD_INPUT));
     }
-    let found = evaluate(&classifier, &rows, &mut |_| {});
+    let mut found = evaluate(&classifier, &rows, &mut |_| {});
+    if args.gadgets {
+        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+        found.gadgets = gadgets::measure(&classifier, &texts);
+    }
     match args.format {
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, &found)?;
@@ -144,6 +153,9 @@ fn table(found: &Evaluation, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(figures) = &found.injection {
         injection_table(figures, out)?;
+    }
+    if !found.gadgets.is_empty() {
+        gadget_table(&found.gadgets, out)?;
     }
     writeln!(
         out,
@@ -249,6 +261,25 @@ fn injection_table(figures: &InjectionFigures, out: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
+fn gadget_table(figures: &[GadgetFigures], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\ngadget                          to dearer  to cheaper  rise above simple  other task"
+    )?;
+    for of in figures {
+        writeln!(
+            out,
+            "{:30} {:>8.1} %  {:>8.1} % {:>+11.1} points  {:>8.1} %",
+            of.gadget,
+            of.dearer * 100.0,
+            of.cheaper * 100.0,
+            of.rise * 100.0,
+            of.other_task * 100.0
+        )?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +292,7 @@ mod tests {
             data: vec![data],
             model: None,
             config: None,
+            gadgets: true,
             only: Vec::new(),
             format,
             svg: Some(directory.path().join("svg")),

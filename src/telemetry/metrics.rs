@@ -11,7 +11,8 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::types::{PicoUsd, RequestRecord};
+use super::drift::Drift;
+use crate::types::{Features, PicoUsd, RequestRecord};
 
 /// From a tenth of a millisecond to minutes: whole requests and streams.
 const REQUEST_SECONDS: &[f64] = &[
@@ -35,6 +36,9 @@ const CLASSIFY_SECONDS: &[f64] = &[
     0.001,
 ];
 
+/// Confidences in the task.
+const CONFIDENCES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
 /// Every metric of the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -45,6 +49,11 @@ pub struct Metrics {
     ttft: HistogramVec,
     overhead: Histogram,
     classify: Histogram,
+    classified: IntCounterVec,
+    confidence: Histogram,
+    task_mix_drift: Gauge,
+    confidence_drift: Gauge,
+    drift: Arc<Drift>,
     attempts: IntCounterVec,
     upstream_duration: HistogramVec,
     substituted: IntCounterVec,
@@ -210,6 +219,25 @@ impl Metrics {
                 "Time in the classifier, in seconds.",
                 CLASSIFY_SECONDS,
             )?,
+            classified: d.counter(
+                "tollgate_classified_total",
+                "Requests by the task that the classifier found.",
+                &["task"],
+            )?,
+            confidence: d.plain_histogram(
+                "tollgate_classify_confidence",
+                "How sure the classifier was of the task, 0 to 1.",
+                CONFIDENCES,
+            )?,
+            task_mix_drift: d.keep(Gauge::new(
+                "tollgate_task_mix_drift",
+                "How far the tasks of late are from the usual mix: population stability index.",
+            ))?,
+            confidence_drift: d.keep(Gauge::new(
+                "tollgate_classify_confidence_drift",
+                "Mean confidence of late less the usual one.",
+            ))?,
+            drift: Arc::default(),
             attempts: d.counter(
                 "tollgate_upstream_attempts_total",
                 "Calls to upstreams by how they ended.",
@@ -437,8 +465,21 @@ impl Metrics {
     }
 
     /// Observes the classifier's time.
-    pub fn classified(&self, took: std::time::Duration) {
+    pub fn classified(&self, took: std::time::Duration, features: &Features) {
         self.classify.observe(took.as_secs_f64());
+        self.classified
+            .with_label_values(&[features.task.as_str()])
+            .inc();
+        self.confidence.observe(f64::from(features.confidence));
+        self.drift.observe(&features.task, features.confidence);
+    }
+
+    /// Brings the gauges of the classifier's drift up to date.
+    pub fn refresh_drift(&self) {
+        if let Some(shift) = self.drift.shift() {
+            self.task_mix_drift.set(shift.task_mix);
+            self.confidence_drift.set(shift.confidence);
+        }
     }
 
     /// Counts a step to the next candidate.

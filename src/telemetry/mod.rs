@@ -1,5 +1,6 @@
 //! Metrics with their units and help, closed label sets, log set-up.
 
+pub mod drift;
 pub mod logging;
 pub mod metrics;
 

@@ -225,6 +225,10 @@ async fn a_task_of_the_file_is_routed_explained_and_counted() {
         .await
         .json();
     assert_eq!(shown["task"], "refunds");
+    let signals = shown["features"]["signals"].to_string();
+    assert!(signals.contains("refund"), "{shown}");
+    let counted = proxy.metric("tollgate_classified_total", &[("task", "refunds")]);
+    assert!(counted >= 1.0, "{counted}");
     let explained = client.post("/v1/route", &asked).await.json();
     assert_eq!(explained["task"], "refunds", "{explained}");
     assert_eq!(explained["row"], "refunds");

@@ -3,7 +3,7 @@
 
 use super::super::training::Collected;
 use super::super::training::rows;
-use super::super::{excerpt::Reading, language, main_excerpt};
+use super::super::{canonical, language, main_excerpt};
 use crate::types::Call;
 
 /// Files, and how many of their rows stand for one that is read: some 2,600 are, in some 50 ms.
@@ -25,9 +25,10 @@ pub struct Request {
 impl Request {
     /// Reads a request.
     pub fn of(call: &Call) -> Self {
+        let reading = canonical::reading(call);
         Self {
-            features: Collected::of(call),
-            language: language::language(main_excerpt(&Reading::of(call))),
+            features: Collected::of_reading(call, &reading),
+            language: language::language(main_excerpt(&reading)),
         }
     }
 }

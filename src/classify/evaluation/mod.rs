@@ -1,6 +1,7 @@
 //! How good a classifier is on labelled rows: every figure of the model card, computed in one place so
 //! that the command, the tests and the card agree. Only reads; nothing here runs while serving.
 
+pub mod gadgets;
 pub mod metrics;
 pub mod plot;
 
@@ -31,6 +32,9 @@ pub struct Evaluation {
     pub routing: BTreeMap<String, RoutingFigures>,
     /// The injection signal.
     pub injection: Option<InjectionFigures>,
+    /// What gadgets around the prompts do, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gadgets: Vec<gadgets::GadgetFigures>,
     /// Time per prompt.
     pub time: TimeFigures,
 }
@@ -195,6 +199,7 @@ pub fn evaluate(
         complexity: complexities(&both),
         routing: routings(&both),
         injection: injection(&both),
+        gadgets: Vec::new(),
         time: time(&verdicts),
     }
 }

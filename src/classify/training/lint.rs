@@ -139,8 +139,9 @@ mod tests {
             "frames_en.jsonl",
             "frames_es.jsonl",
             "frames_injection.jsonl",
+            "frames_injection2.jsonl",
         ]);
-        let mut measured = own(&["own_es_measure.jsonl"]);
+        let mut measured = own(&["own_es_measure.jsonl", "own_injection_measure.jsonl"]);
         for file in ["prompts_measure_only.jsonl", "injection_dev.jsonl"] {
             if let Some(path) = shared(file) {
                 measured.extend(load(&path).expect("sound rows"));

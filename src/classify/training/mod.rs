@@ -33,13 +33,18 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// The features of a request, as serving reads it.
+    /// The features of a row to train on. Rows have nothing around them that would have to come off.
     #[must_use]
     pub fn of(call: &Call) -> Self {
-        let reading = Reading::of(call);
+        Self::of_reading(call, &Reading::of(call))
+    }
+
+    /// The features of a request as far as it was read.
+    #[must_use]
+    pub fn of_reading(call: &Call, reading: &Reading) -> Self {
         let mut collected = Self::default();
-        let shapes = structure::shapes(call, &reading);
-        emit(&reading, &shapes, &mut collected);
+        let shapes = structure::shapes(call, reading);
+        emit(reading, &shapes, &mut collected);
         collected
     }
 
