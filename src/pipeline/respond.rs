@@ -408,11 +408,29 @@ fn translation_header(headers: &mut HeaderMap, notes: &Notes) {
     if notes.is_empty() {
         return;
     }
-    let notes: Vec<_> = notes
-        .iter()
-        .map(|note| format!("{}: {}", note.field, note.what))
-        .collect();
-    put(headers, TRANSLATION, &notes.join("; "));
+    put(headers, TRANSLATION, &translation_text(notes));
+}
+
+/// Names of members come from the client: what a header cannot carry is shown as `?`, and what is too
+/// much for one ends with an ellipsis, so that nothing is dropped unseen.
+fn translation_text(notes: &Notes) -> String {
+    const MAX_BYTES: usize = 1024;
+    let mut text = String::new();
+    for note in notes.iter() {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        let visible = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+        text.extend(note.field.chars().take(MAX_BYTES).map(visible));
+        text.push_str(": ");
+        text.extend(note.what.chars().map(visible));
+        if text.len() > MAX_BYTES {
+            text.truncate(MAX_BYTES);
+            text.push_str("...");
+            break;
+        }
+    }
+    text
 }
 
 fn rate_headers(gw: &Gateway, active: &Active, caller: &Caller, headers: &mut HeaderMap) {
@@ -554,5 +572,22 @@ pub(super) fn classified(
 pub(super) fn note_fallback(record: &mut RequestRecord, first: Option<&Candidate>) {
     if record.model.as_ref() != first.map(|candidate| &candidate.model) {
         record.reason = Some(Reason::Fallback);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_named_whatever_its_name() {
+        let mut notes = Notes::default();
+        notes.dropped("logit_bias");
+        notes.dropped("ñ\n");
+        assert_eq!(translation_text(&notes), "logit_bias: dropped; ??: dropped");
+        notes.dropped("x".repeat(9000));
+        let text = translation_text(&notes);
+        assert!(text.len() == 1027 && text.ends_with("..."));
+        assert!(HeaderValue::from_str(&text).is_ok());
     }
 }

@@ -84,14 +84,6 @@ impl Reply {
         }
         self
     }
-
-    /// What the upstream's dialect could not say of the request.
-    pub const fn notes(&self) -> &Notes {
-        match self {
-            Self::Whole(whole) => &whole.notes,
-            Self::Stream(stream) => &stream.notes,
-        }
-    }
 }
 
 /// A whole answer.

@@ -73,11 +73,6 @@ pub trait Translate: Send + Sync {
 
     /// An upstream's error body; `None` when it is none of the dialect's form.
     fn read_error(&self, body: &str) -> Option<ErrorReport>;
-
-    /// The header in which an upstream says what kind of error it is, where its bodies do not.
-    fn error_type_header(&self) -> Option<&'static str> {
-        None
-    }
 }
 
 /// What an upstream's request is written for.

@@ -3,6 +3,7 @@
 
 pub mod anthropic_messages;
 pub mod bedrock_converse;
+mod client_body;
 pub mod gemini_generate;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 
 use super::content::{self, Content};
 use super::members::Known;
-use crate::error::{ErrorKind, ProxyError};
+use crate::error::ProxyError;
 use crate::types::{
     Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
 };
+use crate::wire::dialect::client_body;
 use crate::wire::dialect::openai_chat::fault::Fault;
 use crate::wire::dialect::openai_chat::members::{boolean, count, text};
-use crate::wire::json_text;
-use crate::wire::json_walk::{Member, Walk, is_lone_surrogate, kind_of};
+use crate::wire::json_walk::{Member, Walk};
 
 /// Longest model name that is looked up.
 const MAX_MODEL_BYTES: usize = 256;
@@ -31,51 +31,14 @@ const MESSAGES_ALLOWED: &str = "a non-empty array of messages";
 /// # Errors
 /// `InvalidRequest` with the member at fault; `RequestTooLarge` for 4 GiB and more.
 pub fn decode(endpoint: Endpoint, body: Bytes, directives: Directives) -> Result<Call, ProxyError> {
-    if u32::try_from(body.len()).is_err() {
-        let message = "the body must be smaller than 4 GiB";
-        return Err(ProxyError::new(ErrorKind::RequestTooLarge, message));
-    }
-    check_text(&body)?;
-    let read = match read(endpoint, &body) {
-        Err(Fault::Json(error)) if is_lone_surrogate(&error) => {
-            match json_text::mend_lone_surrogates(&body) {
-                Some(mended) => read(endpoint, &mended),
-                None => Err(Fault::Json(error)),
-            }
-        }
-        read => read,
-    };
-    let mut call = read.map_err(|fault| fault.into_error(&body))?;
-    call.body = body;
+    let mut call = client_body::decode(body, |body| read(endpoint, body))?;
     call.directives = directives;
     Ok(call)
 }
 
-fn check_text(body: &[u8]) -> Result<(), ProxyError> {
-    let refuse = |message: String| Err(ProxyError::invalid("", message));
-    if body.is_empty() {
-        return refuse("the body is empty; it must be a JSON object".to_owned());
-    }
-    match std::str::from_utf8(body) {
-        Ok(_) => Ok(()),
-        Err(error) => refuse(format!(
-            "the body is not valid UTF-8 at byte {}; JSON must be UTF-8",
-            error.valid_up_to()
-        )),
-    }
-}
-
 fn read(endpoint: Endpoint, body: &[u8]) -> Result<Call, Fault> {
-    let mut walk = Walk::new(body);
-    let peek = walk.peek()?;
-    if peek != Peek::Object {
-        let message = format!("the body must be a JSON object, not {}", kind_of(peek));
-        walk.skip(peek)?;
-        return Err(Fault::field("", message));
-    }
     let mut draft = Draft::new(endpoint);
-    walk.object(|walk, member| draft.member(walk, &member))?;
-    walk.finish()?;
+    client_body::members(body, |walk, member| draft.member(walk, &member))?;
     draft.finish()
 }
 

@@ -101,10 +101,6 @@ impl Translate for BedrockConverse {
     fn read_error(&self, body: &str) -> Option<ErrorReport> {
         errors::read(body)
     }
-
-    fn error_type_header(&self) -> Option<&'static str> {
-        Some("x-amzn-errortype")
-    }
 }
 
 /// All but the unreserved characters of RFC 3986 as `%XX`.

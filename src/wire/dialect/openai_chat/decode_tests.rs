@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::error::ErrorKind;
+use crate::wire::json_text;
 
 fn body(json: &str) -> Bytes {
     Bytes::copy_from_slice(json.as_bytes())
