@@ -1,103 +1,56 @@
-//! The load run: the direct upstream, nginx `proxy_pass`, a least hyper proxy and tollgate side by
-//! side, interleaved, medians of several rounds. Prints throughput, p50 and p99, and the CPU time of
-//! the proxy's process per request, also as a ratio to the least proxy's.
+//! The load run: the direct upstream, nginx `proxy_pass`, a least hyper proxy, tollgate and, where
+//! they are installed, other gateways, side by side and interleaved, medians of several rounds.
 //!
-//! `cargo bench --bench load` (with `-- --quick` for a short look). Loopback only, bounded in count.
+//! `cargo bench --bench load` prints the first section; `-- SECTION...` others, `-- all` every one
+//! but the soak; `-- --help` says what they are. Loopback only, bounded in count and time.
 
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a bench fails loudly and prints its figures"
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a bench fails loudly and prints its figures, which are rounded anyway"
 )]
 
 mod generate;
 mod least;
+mod options;
+mod paced;
+mod peers;
+mod plot;
+mod process;
+mod sections;
+mod table;
 mod targets;
+mod tollgate;
 mod upstream;
+mod versions;
 
 use std::process::ExitCode;
 
-use generate::{Measured, Shape};
-use targets::Targets;
-
-/// Rounds of which the median is taken.
-const ROUNDS: usize = 3;
-/// Connections that send one request after the other.
-const CONNECTIONS: usize = 32;
+use options::Options;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("serve-upstream") => upstream::run(),
-        Some("serve-least") => least::run(&arguments[1]),
-        _ => measure(arguments.iter().any(|argument| argument == "--quick")),
+        Some("serve-upstream") => return upstream::run(&arguments[1..]),
+        Some("serve-least") => return least::run(&arguments[1..]),
+        _ => {}
     }
-}
-
-fn measure(quick: bool) -> ExitCode {
-    let requests = if quick { 4_000 } else { 20_000 };
-    let targets = match Targets::start() {
-        Ok(targets) => targets,
+    let options = match Options::of(&arguments) {
+        Ok(options) => options,
         Err(message) => {
-            eprintln!("load: {message}");
+            println!("{message}");
             return ExitCode::FAILURE;
         }
     };
-    for notice in targets.notices() {
-        println!("{notice}");
-    }
-    for (title, shape, count) in [
-        ("whole answers, 1 KB body", Shape::Whole, requests),
-        ("streams of 22 events", Shape::Stream, requests / 4),
-    ] {
-        let mut rounds: Vec<Vec<Measured>> = vec![Vec::new(); targets.all().len()];
-        for round in 0..=ROUNDS {
-            for (index, target) in targets.all().iter().enumerate() {
-                let measured = generate::run(target, shape, count, CONNECTIONS);
-                // The first round warms caches and pools.
-                if round > 0 {
-                    rounds[index].push(measured);
-                }
-            }
+    for section in &options.sections {
+        if let Err(message) = sections::run(*section, &options) {
+            eprintln!("load: {message}");
+            return ExitCode::FAILURE;
         }
-        print(title, &targets, &rounds);
     }
     ExitCode::SUCCESS
-}
-
-fn print(title: &str, targets: &Targets, rounds: &[Vec<Measured>]) {
-    let medians: Vec<Measured> = rounds.iter().map(|round| generate::median(round)).collect();
-    let least = targets
-        .all()
-        .iter()
-        .position(|target| target.name == "least hyper proxy");
-    let least_cpu = least.map_or(f64::NAN, |index| medians[index].cpu_us);
-    println!("\n{title}, {CONNECTIONS} connections, medians of {ROUNDS} rounds");
-    println!(
-        "{:<28} {:>10} {:>10} {:>10} {:>14} {:>12} {:>8}",
-        "", "requests/s", "p50 µs", "p99 µs", "CPU µs/request", "× least", "errors"
-    );
-    for (target, measured) in targets.all().iter().zip(&medians) {
-        let cpu = if target.pids.is_empty() {
-            String::from("-")
-        } else {
-            format!("{:.1}", measured.cpu_us)
-        };
-        let ratio = if target.pids.is_empty() {
-            String::from("-")
-        } else {
-            format!("{:.2}", measured.cpu_us / least_cpu)
-        };
-        println!(
-            "{:<28} {:>10.0} {:>10.0} {:>10.0} {:>14} {:>12} {:>8}",
-            target.name,
-            measured.per_second,
-            measured.p50_us,
-            measured.p99_us,
-            cpu,
-            ratio,
-            measured.errors
-        );
-    }
 }

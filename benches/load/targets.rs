@@ -2,10 +2,16 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::process::{await_port, children_of, free_port};
+
+/// The virtual key of the load run.
+pub const KEY: &str = "tg-load";
 
 /// One thing to send load to.
 #[derive(Debug, Clone)]
@@ -16,51 +22,134 @@ pub struct Target {
     pub model: &'static str,
     /// Sent as a bearer key.
     pub key: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     /// Processes whose CPU time counts; none for the direct upstream.
     pub pids: Vec<u32>,
+    /// Gets one n-th of the requests, because it is that much slower.
+    pub nth: usize,
+}
+
+/// A certificate for loopback, for runs with TLS.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Everything that runs.
 pub struct Targets {
-    all: Vec<Target>,
-    children: Vec<Child>,
-    notices: Vec<String>,
-    folder: PathBuf,
+    pub all: Vec<Target>,
+    pub children: Vec<Child>,
+    pub folder: PathBuf,
 }
 
-/// The virtual key of the load run.
-const KEY: &str = "tg-load";
-
 impl Targets {
-    pub fn start() -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("tollgate-load-{}", std::process::id()));
+    /// None yet, and a folder for their files.
+    pub fn new() -> Result<Self, String> {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("tollgate-load-{}-{run}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let mut targets = Self {
+        Ok(Self {
             all: Vec::new(),
             children: Vec::new(),
-            notices: Vec::new(),
             folder,
+        })
+    }
+
+    /// Starts an upstream; `arguments` pace it.
+    pub fn upstream(&mut self, arguments: &[&str]) -> Result<SocketAddr, String> {
+        let role: Vec<&str> = ["serve-upstream"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        Ok(self.role(&role)?.0)
+    }
+
+    /// The upstream itself.
+    pub fn direct(&mut self, upstream: SocketAddr) {
+        self.add("direct upstream", upstream, "m", Vec::new());
+    }
+
+    /// The least hyper proxy.
+    pub fn least(&mut self, upstream: SocketAddr, tls: Option<&Certificate>) -> Result<(), String> {
+        let upstream = upstream.to_string();
+        let mut role = vec!["serve-least", upstream.as_str()];
+        if let Some(tls) = tls {
+            role.extend([text(&tls.chain)?, text(&tls.key)?]);
+        }
+        let (address, pid) = self.role(&role)?;
+        self.add("least hyper proxy", address, "m", vec![pid]);
+        Ok(())
+    }
+
+    /// nginx, if it is installed.
+    pub fn nginx(
+        &mut self,
+        upstream: SocketAddr,
+        tls: Option<&Certificate>,
+        http2: bool,
+    ) -> Result<(), String> {
+        let port = free_port()?;
+        let folder = self.folder.display();
+        let ssl = if tls.is_some() { " ssl" } else { "" };
+        let version = if http2 { " http2" } else { "" };
+        let certificate = tls.map_or_else(String::new, |tls| {
+            format!(
+                "ssl_certificate {}; ssl_certificate_key {};",
+                tls.chain.display(),
+                tls.key.display()
+            )
+        });
+        let conf = format!(
+            "daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n\
+             events {{ worker_connections 19000; }}\n\
+             http {{ access_log off; client_max_body_size 8m; client_body_buffer_size 2m; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
+             upstream up {{ server {upstream}; keepalive 1000; keepalive_requests 10000000; }}\n\
+             server {{ listen {port}{ssl}{version} backlog=4096; {certificate} keepalive_requests 10000000; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; }} }} }}\n"
+        );
+        let file = self.folder.join("nginx.conf");
+        fs::write(&file, conf).map_err(|error| error.to_string())?;
+        let Ok(child) = Command::new("nginx")
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+        else {
+            println!(
+                "nginx is not installed; its row is left out (Debian: apt-get install nginx-light)"
+            );
+            return Ok(());
         };
-        let upstream = targets.role(&["serve-upstream"])?.0;
-        targets.add("direct upstream", upstream, "m", Vec::new());
-        targets.nginx(upstream)?;
-        let (least, pid) = targets.role(&["serve-least", &upstream.to_string()])?;
-        targets.add("least hyper proxy", least, "m", vec![pid]);
-        let (tollgate, pid) = targets.tollgate(upstream)?;
-        targets.add("tollgate, everything on", tollgate, "auto", vec![pid]);
-        targets.add("tollgate, pinned model", tollgate, "small", vec![pid]);
-        Ok(targets)
+        let master = child.id();
+        self.children.push(child);
+        await_port(port, Duration::from_secs(10))?;
+        // It listens before it has its worker.
+        while children_of(master).is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.add("nginx proxy_pass", port, "m", children_of(master));
+        Ok(())
     }
 
-    pub fn all(&self) -> &[Target] {
-        &self.all
+    /// A certificate for 127.0.0.1, made on the spot.
+    pub fn certificate(&self) -> Result<Certificate, String> {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])
+            .map_err(|error| error.to_string())?;
+        let files = Certificate {
+            chain: self.folder.join("tls.crt"),
+            key: self.folder.join("tls.key"),
+        };
+        fs::write(&files.chain, made.cert.pem()).map_err(|error| error.to_string())?;
+        fs::write(&files.key, made.signing_key.serialize_pem())
+            .map_err(|error| error.to_string())?;
+        Ok(files)
     }
 
-    pub fn notices(&self) -> &[String] {
-        &self.notices
-    }
-
-    fn add(
+    pub fn add(
         &mut self,
         name: &'static str,
         address: SocketAddr,
@@ -72,7 +161,9 @@ impl Targets {
             address,
             model,
             key: KEY,
+            headers: Vec::new(),
             pids,
+            nth: 1,
         });
     }
 
@@ -91,87 +182,17 @@ impl Targets {
             .map_err(|error| error.to_string())?;
         let pid = child.id();
         self.children.push(child);
-        Ok((
-            line.trim()
-                .parse()
-                .map_err(|_| format!("no address from {arguments:?}"))?,
-            pid,
-        ))
+        let address = line
+            .trim()
+            .parse()
+            .map_err(|_| format!("no address from {arguments:?}"))?;
+        Ok((address, pid))
     }
+}
 
-    fn tollgate(&mut self, upstream: SocketAddr) -> Result<(SocketAddr, u32), String> {
-        let (data, admin) = (free_port()?, free_port()?);
-        let hash = sha256(KEY);
-        let ledger = self.folder.join("ledger.db");
-        let yaml = format!(
-            r#"
-version: 1
-server: {{ listen: "{data}", admin_listen: "{admin}" }}
-state: {{ store: "sqlite:{}" }}
-auth: {{ mode: keys }}
-providers: {{ up: {{ dialect: openai_chat, base_url: "http://{upstream}/v1", limits: {{ requests_per_minute: 100000000 }} }} }}
-models:
-  small: {{ provider: up, price: {{ input: 0.15, cached_input: 0.075, output: 0.60 }}, context_tokens: 128000, max_output_tokens: 16384, tier: standard, quality: 0.6, limits: {{ tokens_per_minute: 100000000000 }} }}
-  large: {{ provider: up, price: {{ input: 2.50, cached_input: 1.25, output: 10.00 }}, context_tokens: 128000, max_output_tokens: 16384, tier: premium, quality: 0.9 }}
-baseline: large
-matrix:
-  code_generation: {{ simple: [small, large], complex: [large, small], critical: [large] }}
-  default: {{ simple: [small, large], complex: [large, small], critical: [large, small] }}
-budgets:
-  - {{ name: company, limit_usd: 1000000, period: month, timezone: UTC }}
-  - {{ name: team, match: {{ team: load }}, limit_usd: 1000000, period: month, timezone: UTC }}
-teams: {{ load: {{ tier: premium, allow: ["*"], limits: {{ requests_per_minute: 100000000 }} }} }}
-keys: [ {{ id: load, sha256: "{hash}", team: load, app: bench, limits: {{ requests_per_minute: 100000000, tokens_per_minute: 100000000000, concurrent: 100000 }} }} ]
-limits: {{ requests_per_minute: 100000000 }}
-cache: {{ exact: {{ ttl_seconds: 0 }} }}
-"#,
-            ledger.display()
-        );
-        let file = self.folder.join("routes.yaml");
-        fs::write(&file, yaml).map_err(|error| error.to_string())?;
-        let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(["serve", "--config"])
-            .arg(&file)
-            .env("TOLLGATE_LOG", "warn")
-            .spawn()
-            .map_err(|error| format!("cannot start tollgate: {error}"))?;
-        let pid = child.id();
-        self.children.push(child);
-        await_port(data)?;
-        Ok((data, pid))
-    }
-
-    fn nginx(&mut self, upstream: SocketAddr) -> Result<(), String> {
-        let port = free_port()?;
-        let folder = self.folder.display();
-        let conf = format!(
-            "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
-             upstream up {{ server {upstream}; keepalive 64; }}\n\
-             server {{ listen {port}; keepalive_requests 10000000; location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; }} }} }}\n"
-        );
-        let file = self.folder.join("nginx.conf");
-        fs::write(&file, conf).map_err(|error| error.to_string())?;
-        let Ok(child) = Command::new("nginx")
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-        else {
-            self.notices.push(
-                "nginx is not installed; its row is left out (Debian: apt-get install nginx-light)"
-                    .to_owned(),
-            );
-            return Ok(());
-        };
-        let master = child.id();
-        self.children.push(child);
-        await_port(port)?;
-        let pids = workers_of(master);
-        self.add("nginx proxy_pass", port, "m", pids);
-        Ok(())
-    }
+fn text(path: &Path) -> Result<&str, String> {
+    path.to_str()
+        .ok_or_else(|| "a path is not UTF-8".to_owned())
 }
 
 impl Drop for Targets {
@@ -191,40 +212,4 @@ impl Drop for Targets {
         }
         let _removed = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn sha256(text: &str) -> String {
-    use std::fmt::Write;
-
-    use sha2::{Digest, Sha256};
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(text.as_bytes()) {
-        let _infallible = write!(hex, "{byte:02x}");
-    }
-    hex
-}
-
-fn free_port() -> Result<SocketAddr, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener.local_addr().map_err(|error| error.to_string())
-}
-
-fn await_port(address: SocketAddr) -> Result<(), String> {
-    let until = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < until {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(format!("nothing listens on {address}"))
-}
-
-fn workers_of(master: u32) -> Vec<u32> {
-    let children =
-        fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
-    children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
 }

@@ -1,81 +1,127 @@
-//! The upstream of the load run: answers at once, whole or as 22 events, in its own process.
+//! The upstream of the load run, in its own process: answers whole or as a stream, at once or at a
+//! pace.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Events of a stream: role, nineteen words, finish, usage — and the end marker.
-const WORDS: usize = 19;
+/// Events of the usual stream: role, nineteen words, finish, usage with the end marker.
+pub const EVENTS: usize = 22;
+/// Events where the request asks for a long stream.
+pub const LONG_EVENTS: usize = 500;
 
-/// Serves until killed; prints its address first.
-pub fn run() -> ExitCode {
+/// How it answers.
+struct Script {
+    whole: Vec<u8>,
+    stream: Vec<Vec<u8>>,
+    long: Vec<Vec<u8>>,
+    /// Before a whole answer.
+    delay: Option<Duration>,
+    /// Between the events of a stream.
+    pace: Option<Duration>,
+}
+
+/// Serves until killed; prints its address first. Takes `--delay-ms N` and `--event-ms N`.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let option = |name: &str| {
+        let position = arguments.iter().position(|argument| argument == name)?;
+        let value = arguments.get(position + 1)?.parse().ok()?;
+        Some(Duration::from_millis(value))
+    };
+    let script: &'static Script = Box::leak(Box::new(Script {
+        whole: whole(),
+        stream: stream(EVENTS - 3),
+        long: stream(LONG_EVENTS - 3),
+        delay: option("--delay-ms"),
+        pace: option("--event-ms"),
+    }));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("a port");
+        let listener: TcpListener = socket.listen(4_096).expect("a listener");
         println!("{}", listener.local_addr().expect("an address"));
-        let (whole, stream) = (whole(), stream());
         loop {
             let Ok((socket, _)) = listener.accept().await else {
                 continue;
             };
-            let (whole, stream) = (whole.clone(), stream.clone());
             #[allow(clippy::disallowed_methods, reason = "ends with the process")]
             tokio::spawn(async move {
-                let _peer_left = serve(socket, &whole, &stream).await;
+                let _peer_left = serve(socket, script).await;
             });
         }
     })
 }
 
-async fn serve(mut socket: TcpStream, whole: &[u8], stream: &[Vec<u8>]) -> std::io::Result<()> {
+async fn serve(mut socket: TcpStream, script: &Script) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
-    let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut buffer = Vec::with_capacity(2 * 1024);
     loop {
-        let Some((length, streamed)) = read(&mut socket, &mut buffer).await? else {
+        let Some((length, answer)) = read(&mut socket, &mut buffer, script).await? else {
             return Ok(());
         };
         buffer.drain(..length);
-        if streamed {
-            for piece in stream {
-                socket.write_all(piece).await?;
-                tokio::task::yield_now().await;
+        let Some(events) = answer else {
+            if let Some(delay) = script.delay {
+                tokio::time::sleep(delay).await;
             }
-        } else {
-            socket.write_all(whole).await?;
+            socket.write_all(&script.whole).await?;
+            continue;
+        };
+        for event in events {
+            socket.write_all(event).await?;
+            match script.pace {
+                Some(pace) => tokio::time::sleep(pace).await,
+                None => tokio::task::yield_now().await,
+            }
         }
     }
 }
 
-/// The length of the request at the front of the buffer and whether it wants a stream.
-async fn read(
+/// The length of the request at the front of the buffer, and the events that it wants.
+async fn read<'s>(
     socket: &mut TcpStream,
     buffer: &mut Vec<u8>,
-) -> std::io::Result<Option<(usize, bool)>> {
+    script: &'s Script,
+) -> std::io::Result<Option<(usize, Option<&'s [Vec<u8>]>)>> {
+    let mut expected = None;
     loop {
-        if let Some(head) = memchr::memmem::find(buffer, b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-            let length = text
-                .lines()
-                .find_map(|line| {
-                    line.strip_prefix("content-length:")
-                        .and_then(|value| value.trim().parse::<usize>().ok())
-                })
-                .unwrap_or(0);
-            let end = head + 4 + length;
-            if buffer.len() >= end {
-                let streamed =
-                    memchr::memmem::find(&buffer[head..end], b"\"stream\":true").is_some();
-                return Ok(Some((end, streamed)));
-            }
+        if expected.is_none() {
+            expected = memchr::memmem::find(buffer, b"\r\n\r\n")
+                .map(|head| head + 4 + content_length(&buffer[..head]));
+        }
+        if let Some(end) = expected
+            && buffer.len() >= end
+        {
+            let says = |text: &[u8]| memchr::memmem::find(&buffer[..end], text).is_some();
+            let events = match (
+                says(b"\"stream\":true") || says(b"\"stream\": true"),
+                says(b"\"max_tokens\":500") || says(b"\"max_tokens\": 500"),
+            ) {
+                (false, _) => None,
+                (true, false) => Some(script.stream.as_slice()),
+                (true, true) => Some(script.long.as_slice()),
+            };
+            return Ok(Some((end, events)));
         }
         if socket.read_buf(buffer).await? == 0 {
             return Ok(None);
         }
     }
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    text.lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 fn whole() -> Vec<u8> {
@@ -90,16 +136,17 @@ fn whole() -> Vec<u8> {
     .into_bytes()
 }
 
-fn stream() -> Vec<Vec<u8>> {
+/// The role, this many words, the finish and the usage, framed as chunks.
+fn stream(words: usize) -> Vec<Vec<u8>> {
     let chunk = |delta: &str, finish: &str| {
         format!(
             "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]}}\n\n"
         )
     };
     let mut events = vec![chunk("{\"role\":\"assistant\",\"content\":\"\"}", "null")];
-    events.extend((0..WORDS).map(|_| chunk("{\"content\":\" word\"}", "null")));
+    events.extend((0..words).map(|_| chunk("{\"content\":\" word\"}", "null")));
     events.push(chunk("{}", "\"stop\""));
-    events.push("data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":230,\"completion_tokens\":19,\"total_tokens\":249}}\n\ndata: [DONE]\n\n".to_owned());
+    events.push(format!("data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{{\"prompt_tokens\":230,\"completion_tokens\":{words},\"total_tokens\":{}}}}}\n\ndata: [DONE]\n\n", 230 + words));
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut pieces: Vec<Vec<u8>> = events
