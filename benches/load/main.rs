@@ -11,6 +11,8 @@
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
+    clippy::doc_markdown,
+    clippy::format_push_string,
     reason = "a bench fails loudly and prints its figures, which are rounded anyway"
 )]
 
