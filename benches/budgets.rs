@@ -14,16 +14,22 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use tollgate::clock::Clock;
 use tollgate::config;
-use tollgate::runtime::budgets::{Amounts, BudgetParams, Budgets, Payer};
-use tollgate::types::PicoUsd;
+use tollgate::runtime::budgets::{Amounts, BudgetParams, Budgets, Payer, Sharing};
+use tollgate::runtime::leases::Bell;
+use tollgate::stores::SharedMemory;
+use tollgate::types::{PicoUsd, Replica};
 
 fn main() {
     divan::main();
 }
 
+fn budgets() -> Arc<Budgets> {
+    made(Budgets::new(Clock::system()))
+}
+
 /// One budget for everything, one with two windows for each of a thousand teams, one for each end user
 /// of each of them, one for a model.
-fn budgets() -> Arc<Budgets> {
+fn made(budgets: Budgets) -> Arc<Budgets> {
     let mut text = config::builtin::BUILT_IN
         .replace("budgets:", "budgets_of_the_demo:")
         .split("budgets_of_the_demo:")
@@ -44,7 +50,7 @@ fn budgets() -> Arc<Budgets> {
         );
     }
     let snapshot = config::load(&text, "bench", &|_| None, 0).expect("a sound file");
-    let budgets = Arc::new(Budgets::new(Clock::system()));
+    let budgets = Arc::new(budgets);
     let empty = |_: &BudgetParams, _: Range<i64>| Ok::<_, Infallible>(PicoUsd::ZERO.into());
     let Ok(()) = budgets.apply(&snapshot.budgets, &empty);
     budgets
@@ -82,6 +88,48 @@ fn reserve_and_settle(bencher: Bencher) {
         turn = (turn + 1) % payers.len();
         pay(&budgets, &payers[turn]);
     });
+}
+
+/// The same budgets as one of several replicas has them: every cell holds a lease. What is within the lease
+/// asks nobody, which is counted: the bench fails on a call to the store, or when its request does not pass.
+#[divan::bench]
+fn reserve_and_settle_leased(bencher: Bencher) {
+    let clock = Clock::manual(1_793_491_200_000);
+    let store = SharedMemory::new(clock.clone());
+    let sharing = Sharing {
+        one_ledger: false,
+        open_when_away: false,
+    };
+    let budgets = made(Budgets::new(clock.clone()).shared(sharing, Bell::default()));
+    let payers: Vec<Payer> = (0..100).map(payer).collect();
+    // Requests show their demand, and leases grow to it, as in the seconds after a start.
+    for _ in 0..8 {
+        for payer in &payers {
+            drop(budgets.reserve(payer, PicoUsd::from_pico(1_000_000)));
+        }
+        look_after_leases(&budgets, &store);
+        clock.advance_ms(500);
+    }
+    let calls = store.calls();
+    let mut turn = 0;
+    bencher.bench_local(|| {
+        turn = (turn + 1) % payers.len();
+        pay(&budgets, &payers[turn]);
+    });
+    assert_eq!(store.calls(), calls, "a request made a round trip");
+}
+
+/// One exchange with the store, as the background task has it ten times a second.
+fn look_after_leases(budgets: &Budgets, store: &SharedMemory) {
+    let replica = Replica {
+        name: "bench".into(),
+        incarnation: 1,
+    };
+    let calls = budgets.lease_calls(true);
+    let replies = store.lease_now(&replica, &calls).expect("it is there");
+    let pots = calls.into_iter().map(|call| call.pot);
+    let answers: Vec<_> = pots.zip(replies).collect();
+    budgets.lease_answered(&answers);
 }
 
 /// The same with four threads that want the lock at once.

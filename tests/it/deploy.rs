@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tollgate::config::snapshot::LedgerLocation;
 use tollgate::config::{self, Snapshot};
 use tollgate::error::ErrorKind;
 use tollgate::types::Outcome;
@@ -204,6 +205,7 @@ fn shipped_routing_files_are_sound_and_listen_where_the_manifests_say() {
     for path in [
         "deploy/kubernetes/routes.yaml",
         "deploy/compose/config/routes.yaml",
+        "deploy/compose/replicas/config/routes.yaml",
     ] {
         let snapshot = shipped(path, secrets.path());
         let server = &snapshot.server;
@@ -231,6 +233,37 @@ fn shipped_routing_files_are_sound_and_listen_where_the_manifests_say() {
     let defaults = config::builtin::built_in(0).expect("sound").server;
     assert_eq!(defaults.listen, format!("127.0.0.1:{DATA_PORT}"));
     assert_eq!(defaults.admin_listen, format!("127.0.0.1:{ADMIN_PORT}"));
+}
+
+/// Several replicas need a store and a ledger that they share, and a journal each.
+#[test]
+fn the_examples_of_several_replicas_share_what_they_must() {
+    let secrets = tempfile::tempdir().expect("a directory");
+    let routes = "deploy/compose/replicas/config/routes.yaml";
+    let snapshot = shipped(routes, secrets.path());
+    assert!(snapshot.state.shared.is_some());
+    assert!(matches!(
+        snapshot.state.ledger,
+        LedgerLocation::Postgres { .. }
+    ));
+    let compose = read("deploy/compose/replicas/compose.yaml");
+    let balancer = read("deploy/compose/replicas/nginx.conf");
+    for (replica, name) in [("a", "tollgate"), ("b", "tollgate-b"), ("c", "tollgate-c")] {
+        let journal = format!("journal-{replica}:/var/lib/tollgate");
+        assert_eq!(compose.matches(&journal).count(), 1, "{journal}");
+        let server = format!("server {name}:{DATA_PORT};");
+        assert!(balancer.contains(&server), "nginx.conf: no {server}");
+    }
+    assert!(seconds_after(&compose, "stop_grace_period: ") > snapshot.server.drain);
+    let set = read("deploy/kubernetes/optional/replicas.yaml");
+    let said = set.lines().filter(|line| line.starts_with('#'));
+    let said: String = said
+        .map(|line| format!("{}\n", line.trim_start_matches(['#', ' '])))
+        .collect();
+    assert!(said.contains("store: \"redis://") && said.contains("ledger: \"postgres://"));
+    let before_stop = seconds_after(&set, "sleep: { seconds: ");
+    let grace = seconds_after(&set, "terminationGracePeriodSeconds: ");
+    assert!(grace > before_stop + snapshot.server.drain + LAST_FLUSH);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod write;
 mod tests;
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Statement};
 
 pub use self::reader::PostgresReader;
-use self::server::{Failure, Server};
+use self::server::{Failure, Kind, Server};
 use super::journal::{self, Journal};
 use super::report::ReportReads;
 use super::usage::{
@@ -47,17 +48,29 @@ pub(super) struct PostgresSink {
     server: Arc<Server>,
     /// A connection with the prepared statement; none after a failure.
     ready: Option<(Client, Statement)>,
+    /// Where records go that the database will never take.
+    aside: Box<Path>,
     /// Declared last, dropped last: the journal is free once everything else is closed.
     _lock: File,
 }
 
 impl UsageSink for PostgresSink {
     fn append(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), LedgerError> {
+        match self.store(batch) {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.kind() == Kind::Unfit => self.store_what_fits(batch, &failure),
+            Err(failure) => Err(self.server.error("store a batch", &failure)),
+        }
+    }
+}
+
+impl PostgresSink {
+    fn store(&mut self, batch: &[Arc<RequestRecord>]) -> Result<(), Failure> {
         let Self { server, ready, .. } = self;
         // Whatever fails, the connection is not used again: a promoted standby is found by asking
         // anew.
         let open = ready.take().filter(|(client, _)| !client.is_closed());
-        let stored = server.wait(async || {
+        let still_open = server.wait(async || {
             let storing = async {
                 let (client, statement) = match open {
                     Some(open) => open,
@@ -68,9 +81,49 @@ impl UsageSink for PostgresSink {
             };
             let stored = tokio::time::timeout(BATCH_PATIENCE, storing).await;
             stored.unwrap_or(Err(Failure::Silent))
-        });
-        let still_open = stored.map_err(|failure| server.error("store a batch", &failure))?;
+        })?;
         *ready = Some(still_open);
+        Ok(())
+    }
+
+    /// Halves the batch until the record that does not fit is alone; the others are stored.
+    fn store_what_fits(
+        &mut self,
+        batch: &[Arc<RequestRecord>],
+        why: &Failure,
+    ) -> Result<(), LedgerError> {
+        if let [record] = batch {
+            return self.set_aside(record, why);
+        }
+        let (first, second) = batch.split_at(batch.len() / 2);
+        self.append(first)?;
+        self.append(second)
+    }
+
+    /// Keeps a record that the database will never take in a file beside the journal, so that it holds
+    /// up no other one. It is on the disk before the journal may forget it.
+    fn set_aside(&self, record: &RequestRecord, why: &Failure) -> Result<(), LedgerError> {
+        let failed = |source| LedgerError::Io {
+            path: self.aside.to_path_buf(),
+            action: "set a record aside",
+            source,
+        };
+        let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
+        line.push(b'\n');
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.aside)
+            .map_err(failed)?;
+        file.write_all(&line).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        tracing::error!(
+            request = record.request_id.as_str(),
+            cost_usd = %record.cost,
+            file = %self.aside.display(),
+            why = why.words(),
+            "the ledger's database will not take a record: it is set aside, and missing in sums until it is stored"
+        );
         Ok(())
     }
 }
@@ -108,6 +161,7 @@ impl PostgresStore {
         let mut sink = PostgresSink {
             server: Arc::clone(&server),
             ready: None,
+            aside: aside(journal_directory),
             _lock: lock,
         };
         journal::recover(&mut sink, journal_directory, batch_records)?;
@@ -125,6 +179,13 @@ impl PostgresStore {
         let failed = |failure| self.server.error("read the ledger", &failure);
         self.server.ask(question).map_err(failed)
     }
+}
+
+/// Where records are set aside: `journal.refused.jsonl`.
+fn aside(journal_directory: &Path) -> Box<Path> {
+    let mut path = journal_directory.as_os_str().to_owned();
+    path.push(".refused.jsonl");
+    Path::new(&path).into()
 }
 
 /// One journal, one process.

@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Away,
     /// It stays until somebody changes the address, the rights or the certificate.
     Refused,
+    /// A record does not fit: it never will, and the others do.
+    Unfit,
     /// Anything else.
     Other,
 }
@@ -80,6 +82,8 @@ impl Failure {
             Some("28") => Kind::Refused,
             // Connection, resources, shutdown; transactions that lost against another; read-only.
             Some("08" | "53" | "57" | "58" | "40" | "25") => Kind::Away,
+            // Data exceptions, constraints, limits such as that of an index entry.
+            Some("22" | "23" | "54") => Kind::Unfit,
             _ => Kind::Other,
         }
     }
@@ -210,7 +214,7 @@ impl Server {
         match failure.kind() {
             Kind::Away => LedgerError::Unreachable { place, why },
             Kind::Refused => LedgerError::Refused { place, why },
-            Kind::Other => LedgerError::Server { place, doing, why },
+            Kind::Unfit | Kind::Other => LedgerError::Server { place, doing, why },
         }
     }
 

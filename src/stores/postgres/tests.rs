@@ -12,7 +12,7 @@ use crate::stores::{
     Feedback, FeedbackOutcome, Ledger, LedgerError, LedgerOptions, LedgerSource, SpendBy,
     SpendFilter, TimeRange,
 };
-use crate::types::{PostgresUrl, RequestId};
+use crate::types::{PostgresUrl, RequestId, RequestRecord};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -131,6 +131,37 @@ fn nobody_there_is_said_and_an_empty_database_is_no_ledger() {
     };
     let error = source.open().err().expect("no ledger");
     assert!(matches!(error, LedgerError::Missing { .. }), "{error:?}");
+}
+
+#[test]
+fn a_record_that_the_database_never_takes_is_set_aside_and_holds_up_no_other() {
+    let Some(server) = Postgres::shared() else {
+        return;
+    };
+    let address = server.database();
+    let directory = tempfile::tempdir().expect("a directory");
+    let ledger = open(&address, &directory.path().join("journal")).expect("a ledger");
+    let name = database_name(&address);
+    let never = "ALTER TABLE tollgate.requests ADD CHECK (request_id <> 'req_2')";
+    server.sql(name, never);
+    for number in 0..8 {
+        commit(&ledger, &format!("req_{number}"));
+    }
+    flush(&ledger);
+    assert_eq!(spent(&ledger), 7 * record("req").cost.pico());
+    assert!(ledger.is_healthy(), "nothing waits");
+    let aside = directory.path().join("journal.refused.jsonl");
+    let aside = std::fs::read_to_string(aside).expect("set aside");
+    let kept: Vec<RequestRecord> = aside
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"))
+        .collect();
+    assert_eq!(kept.len(), 1);
+    let expect = record("req_2");
+    assert_eq!(
+        (&kept[0].request_id, kept[0].cost),
+        (&expect.request_id, expect.cost)
+    );
 }
 
 #[test]
