@@ -38,7 +38,7 @@ use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
 use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook, SharedError, StoredKeys};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::BudgetGauges;
+use crate::telemetry::metrics::{BudgetGauges, ReservesBelow};
 
 pub use self::gossip::Gossip;
 use self::hydrate::hydrate;
@@ -294,6 +294,14 @@ pub fn refresh_gauges(gw: &Gateway) {
             forecast_usd: view.forecast_usd,
         };
         gw.metrics.budget(view.budget.as_str(), &gauges);
+        if let Some(learned) = view.learned {
+            let below = ReservesBelow {
+                attempts: learned.attempts,
+                overruns: learned.overruns,
+                overrun: learned.overrun,
+            };
+            gw.metrics.learned_reserves(view.budget.as_str(), below);
+        }
     }
     for arm in gw.arms.means(&snapshot.select.learn, gw.clock.unix_ms()) {
         gw.metrics.reward(

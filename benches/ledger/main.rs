@@ -134,6 +134,7 @@ fn report(path: &Path) {
             let query = ReportQuery {
                 range: TimeRange::since(0),
                 by: by.to_vec(),
+                at_most: None,
             };
             let file = LedgerFile::open(path).expect("a ledger");
             file.report(&query).expect("a report").rows.len()

@@ -103,6 +103,12 @@ fn budgets(gw: &Gateway) -> Vec<Value> {
             "period": view.period.as_str(),
             "period_ends_at": view.period_end_ms.map(time_of),
             "end_users": view.end_users,
+            "lease": view.lease.map(|lease| json!({
+                "ceiling_usd": lease.ceiling.to_string(),
+                "held_elsewhere_usd": lease.held_elsewhere.to_string(),
+                "stranded_usd": lease.stranded.to_string(),
+                "store_away": lease.store_away,
+            })),
         })
     };
     gw.budgets.view().into_iter().map(value).collect()

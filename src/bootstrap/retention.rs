@@ -78,6 +78,7 @@ mod tests {
             floor: false,
             on_exhausted: OnExhausted::Block,
             end_users: None,
+            learned: None,
         }
     }
 

@@ -35,6 +35,12 @@ const DEFAULT_CONFIG: &str = "routes.yaml";
 /// The shipped configuration's ledger, taken when there is no configuration.
 const DEFAULT_LEDGER: &str = "tollgate.db";
 
+/// Rows of a table unless told otherwise: more than anybody reads, and a million of them would take
+/// longer to lay out than to add up.
+const TABLE_ROWS: usize = 1_000;
+/// Rows that the dashboard gets.
+const DASHBOARD_ROWS: usize = 1_000;
+
 /// The arguments of `tollgate report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -63,6 +69,10 @@ pub struct Args {
     /// How to write it; amounts are exact in every format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Only the dearest N rows, and the sum of the others in a line of its own [default: 1000 for a
+    /// table, all for csv and json]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["insights", "reconcile"])]
+    pub top: Option<u32>,
     /// Also show amounts in the currency that the configuration declares, at its dated rates
     #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "")]
     pub currency: Option<String>,
@@ -79,6 +89,15 @@ pub struct Args {
 }
 
 impl Args {
+    /// How many rows are shown one by one.
+    fn at_most(&self) -> Option<usize> {
+        let usual = (self.format == Format::Table).then_some(TABLE_ROWS);
+        let asked = self
+            .top
+            .map(|top| usize::try_from(top).unwrap_or(usize::MAX));
+        asked.or(usual)
+    }
+
     /// The period, when one was asked for.
     fn asked_range(&self, now_ms: i64) -> Result<Option<TimeRange>, BadPeriod> {
         match (&self.period, &self.from, &self.to) {
@@ -197,7 +216,8 @@ pub fn run(args: &Args, view: View, out: &mut dyn Write) -> Result<bool, ReportE
     } else if args.format == Format::Focus {
         focus::write(&ledger.focus(range)?, out)?;
     } else {
-        let query = ReportQuery { range, by };
+        let at_most = args.at_most();
+        let query = ReportQuery { range, by, at_most };
         let compare_at_ms = (!args.no_compare).then_some(view.now_ms);
         let currency = sources.currency.as_ref();
         let statement = Statement::draw(&*ledger, query, compare_at_ms, currency)?;
@@ -222,6 +242,7 @@ pub(crate) fn month_as_json(
     let query = ReportQuery {
         range: period::named("month", now_ms)?,
         by: dimensions(by)?,
+        at_most: Some(DASHBOARD_ROWS),
     };
     let statement = match Statement::draw(ledger, query.clone(), Some(now_ms), currency) {
         Err(ReportError::NoRate { .. }) => Statement::draw(ledger, query, Some(now_ms), None)?,

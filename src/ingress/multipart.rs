@@ -17,7 +17,9 @@ const MAX_VALUE_BYTES: usize = 256;
 /// RFC 2046 §5.1.1.
 const MAX_BOUNDARY_BYTES: usize = 70;
 /// The fields that are looked for.
-const WANTED: [&str; 2] = ["model", "n"];
+const WANTED: [&str; 3] = ["model", "n", USER];
+/// Whom the client names as its end user. A name that is too long, or no text, names nobody.
+const USER: &str = "user";
 
 /// A field that was looked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct FormScanner {
     begins: usize,
     state: State,
     seen: [bool; WANTED.len()],
+    /// A part with a file has begun.
+    has_file: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +77,14 @@ impl FormScanner {
             begins: 0,
             state: State::Content(None),
             seen: [false; WANTED.len()],
+            has_file: false,
         })
+    }
+
+    /// True until the first file or the end: clients put what is short before what is long.
+    #[must_use]
+    pub fn may_name_more(&self) -> bool {
+        !self.has_file && self.state != State::Over
     }
 
     /// Takes the next bytes of the body and returns the fields that ended in them.
@@ -105,30 +116,42 @@ impl FormScanner {
     ) -> Result<bool, ProxyError> {
         let Some(end) = memchr::memmem::find(&self.rest, &self.delimiter) else {
             let may_begin = self.delimiter.len() - 1;
-            if wanted.is_none() {
-                self.skip(self.rest.len().saturating_sub(may_begin));
-            } else if self.rest.len() > MAX_VALUE_BYTES + may_begin {
-                return Err(too_long(wanted));
+            match wanted.map(|index| WANTED[index]) {
+                None => self.skip(self.rest.len().saturating_sub(may_begin)),
+                Some(_) if self.rest.len() <= MAX_VALUE_BYTES + may_begin => {}
+                Some(USER) => {
+                    self.state = State::Content(None);
+                    return Ok(true);
+                }
+                Some(name) => return Err(too_long(name)),
             }
             return Ok(false);
         };
         if let Some(index) = wanted {
-            if end > MAX_VALUE_BYTES {
-                return Err(too_long(wanted));
-            }
-            let name = WANTED[index];
-            let value = std::str::from_utf8(&self.rest[..end])
-                .map_err(|_| ProxyError::invalid(name, format!("`{name}` must be text")))?;
-            let begin = self.begins - 2;
-            found.push(FormField {
-                name,
-                value: value.to_owned(),
-                at: begin..begin + end,
-            });
+            found.extend(self.field(WANTED[index], end)?);
         }
         self.skip(end + self.delimiter.len());
         self.state = State::Head;
         Ok(true)
+    }
+
+    /// The field of this name, whose value ends at `end`.
+    fn field(&self, name: &'static str, end: usize) -> Result<Option<FormField>, ProxyError> {
+        let value = std::str::from_utf8(&self.rest[..end]).ok();
+        let value = value.filter(|_| end <= MAX_VALUE_BYTES);
+        if value.is_none() && name != USER {
+            return Err(if end > MAX_VALUE_BYTES {
+                too_long(name)
+            } else {
+                ProxyError::invalid(name, format!("`{name}` must be text"))
+            });
+        }
+        let begin = self.begins - 2;
+        Ok(value.map(|value| FormField {
+            name,
+            value: value.to_owned(),
+            at: begin..begin + end,
+        }))
     }
 
     fn head(&mut self) -> Result<bool, ProxyError> {
@@ -145,7 +168,8 @@ impl FormScanner {
         };
         let head = std::str::from_utf8(&self.rest[..end])
             .map_err(|_| broken("a part's headers are no text"))?;
-        let name = part_name(head)?;
+        let (name, is_file) = part_name(head)?;
+        self.has_file |= is_file;
         let wanted = WANTED.iter().position(|wanted| *wanted == name);
         if let Some(index) = wanted
             && std::mem::replace(&mut self.seen[index], true)
@@ -164,8 +188,7 @@ impl FormScanner {
     }
 }
 
-fn too_long(wanted: Option<usize>) -> ProxyError {
-    let name = wanted.map_or("", |index| WANTED[index]);
+fn too_long(name: &'static str) -> ProxyError {
     let message = format!("`{name}` must have at most {MAX_VALUE_BYTES} bytes");
     ProxyError::invalid(name, message)
 }
@@ -188,9 +211,9 @@ fn boundary_of(content_type: &str) -> Option<String> {
     (!boundary.is_empty() && boundary.len() <= MAX_BOUNDARY_BYTES).then(|| boundary.to_owned())
 }
 
-/// The name of the part that these headers stand before.
-fn part_name(head: &str) -> Result<String, ProxyError> {
-    let mut names = Vec::new();
+/// The name of the part that these headers stand before, and whether it is a file.
+fn part_name(head: &str) -> Result<(String, bool), ProxyError> {
+    let (mut names, mut is_file) = (Vec::new(), false);
     for line in head.split("\r\n").filter(|line| !line.is_empty()) {
         if line.starts_with([' ', '\t']) {
             return Err(broken("a part's header goes on in another line"));
@@ -200,10 +223,11 @@ fn part_name(head: &str) -> Result<String, ProxyError> {
         };
         if header.trim().eq_ignore_ascii_case("content-disposition") {
             names.extend(names_in(value)?);
+            is_file |= value.to_ascii_lowercase().contains("filename");
         }
     }
     match <[String; 1]>::try_from(names) {
-        Ok([name]) => Ok(name),
+        Ok([name]) => Ok((name, is_file)),
         Err(_) => Err(broken("a part must have one name")),
     }
 }
@@ -280,6 +304,34 @@ mod tests {
             .collect();
         assert_eq!(names, [("model", "whisper-1"), ("n", "2")]);
         assert_eq!(&FORM[found[0].at.clone()], "whisper-1");
+    }
+
+    #[test]
+    fn an_end_user_is_named_before_the_first_file_and_never_a_reason_to_refuse() {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\ncontent-disposition: form-data; name={name}\r\n\r\n{value}\r\n")
+        };
+        let check = |value: &str, expect: Option<&str>| {
+            let form = part("user", value) + &part("model", "m") + "--b--\r\n";
+            for size in [1, 7, form.len()] {
+                let pieces: Vec<_> = form.as_bytes().chunks(size).collect();
+                let found = scan(&pieces).expect("a form");
+                let users = found.iter().filter(|it| it.name == USER);
+                let users: Vec<_> = users.map(|it| it.value.as_str()).collect();
+                assert_eq!(users, Vec::from_iter(expect), "{size}");
+                assert!(found.iter().any(|it| it.name == "model"));
+            }
+        };
+        check("u-1", Some("u-1"));
+        check(
+            &"x".repeat(MAX_VALUE_BYTES),
+            Some(&"x".repeat(MAX_VALUE_BYTES)),
+        );
+        check(&"x".repeat(5_000), None);
+        let mut scanner = scanner();
+        assert!(scanner.may_name_more());
+        scanner.feed(FORM.as_bytes()).expect("a form");
+        assert!(!scanner.may_name_more(), "it had a file");
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub use self::params::{
     BudgetMatch, BudgetParams, EndUserMatch, OnExhausted, Overrun, Period, Tagged,
 };
 pub use self::reservation::Reservation;
-pub use self::views::{Affordance, Amounts, BudgetAlert, BudgetView, Exhausted, Payer};
+pub use self::views::{
+    Affordance, Amounts, BudgetAlert, BudgetView, Exhausted, LearnedReserves, Payer,
+};
 
 /// What the ledger knows of a budget's period.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -157,6 +157,8 @@ pub struct ReportQuery {
     pub range: TimeRange,
     /// The dimensions, in the order of the columns. None: only the total.
     pub by: Vec<Dimension>,
+    /// The dearest so many rows; what the others sum to is told apart from them. None: all.
+    pub at_most: Option<usize>,
 }
 
 /// What is summed for each row and for the whole.
@@ -210,31 +212,66 @@ pub struct ReportRow {
 pub struct Report {
     /// The rows: by time when the first dimension is one of time, else the dearest first.
     pub rows: Vec<ReportRow>,
-    /// The sum of all rows.
+    /// Rows beyond those that were asked for.
+    pub others: Option<Others>,
+    /// The sum of all rows, the others included.
     pub total: Sums,
 }
 
+/// Rows of a report that are not shown one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// How many.
+    pub rows: usize,
+    /// Their sums.
+    pub sums: Sums,
+}
+
 impl Report {
-    /// Orders the rows and adds them up.
+    /// Adds the rows up, leaves the dearest of them as the query says, and orders those.
     #[must_use]
-    pub fn from_rows(mut rows: Vec<ReportRow>, by: &[Dimension]) -> Self {
-        let by_time = by.first().is_some_and(Dimension::is_time);
+    pub fn from_rows(rows: Vec<ReportRow>, query: &ReportQuery) -> Self {
+        Self::with_others(rows, Others::default(), query)
+    }
+
+    /// [`Self::from_rows`] where some of the cheapest rows are summed up already.
+    #[must_use]
+    pub(super) fn with_others(
+        mut rows: Vec<ReportRow>,
+        mut others: Others,
+        query: &ReportQuery,
+    ) -> Self {
+        let mut total = others.sums;
+        for row in &rows {
+            total += row.sums;
+        }
+        if let Some(most) = query.at_most.filter(|most| *most < rows.len()) {
+            rows.sort_unstable_by(dearest_first);
+            others.rows += rows.len() - most;
+            for row in rows.drain(most..) {
+                others.sums += row.sums;
+            }
+        }
+        let by_time = query.by.first().is_some_and(Dimension::is_time);
         rows.sort_by(|a, b| {
             let first = if by_time {
                 a.values.first().cmp(&b.values.first())
             } else {
                 std::cmp::Ordering::Equal
             };
-            first
-                .then_with(|| b.sums.cost.cmp(&a.sums.cost))
-                .then_with(|| a.values.cmp(&b.values))
+            first.then_with(|| dearest_first(a, b))
         });
-        let mut total = Sums::default();
-        for row in &rows {
-            total += row.sums;
+        Self {
+            rows,
+            others: (others.rows > 0).then_some(others),
+            total,
         }
-        Self { rows, total }
     }
+}
+
+fn dearest_first(a: &ReportRow, b: &ReportRow) -> std::cmp::Ordering {
+    let by_cost = b.sums.cost.cmp(&a.sums.cost);
+    by_cost.then_with(|| a.values.cmp(&b.values))
 }
 
 /// What a FOCUS export is made from: the attempts of one UTC day that share payer, model, price, tier

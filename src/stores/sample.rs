@@ -1,5 +1,8 @@
 //! Records to test with.
 
+use std::sync::Arc;
+
+use super::{Dimension, Report, ReportQuery, ReportReads, TimeRange};
 use crate::types::{
     AttemptRecord, CacheOutcome, Endpoint, Features, Needs, Outcome, PicoUsd, Price, Reason,
     RequestId, RequestRecord, ServiceTier, Signal, TaskScore, TokenPrice, Tokens, UsageSource,
@@ -154,4 +157,67 @@ fn features() -> Features {
 /// A record as JSON, to compare: records hold raw JSON text and so have no equality.
 pub(crate) fn as_json(record: &RequestRecord) -> serde_json::Value {
     serde_json::to_value(record).expect("a record is JSON")
+}
+
+/// A UTC day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+/// Four days of requests, some over midnight, of many kinds.
+pub(crate) fn four_days() -> Vec<Arc<RequestRecord>> {
+    let nth = |number: i64| {
+        let id = format!("req_{number:03}");
+        if number % 11 == 0 {
+            return bare_record(&id);
+        }
+        let mut record = record(&id);
+        let offset = number * 3_000_001;
+        record.started_at_ms += offset;
+        record.team = ["search", "mail"][usize::from(number % 2 == 0)].into();
+        let tokens = Tokens {
+            input: number.unsigned_abs(),
+            output: 9,
+            ..Tokens::default()
+        };
+        record.attempts = vec![attempt(1, "small", tokens), attempt(2, "large", tokens)];
+        for attempt in &mut record.attempts {
+            attempt.started_at_ms += offset + 40_000_000;
+        }
+        if number % 5 == 0 {
+            record.attempts[1].usage = UsageSource::Estimated;
+            record.cache = CacheOutcome::HitStale;
+        }
+        record.cost = record.attempts.iter().map(|attempt| attempt.cost).sum();
+        record.baseline_cost =
+            (number % 3 != 0).then(|| PicoUsd::from_pico(i128::from(number) << 40));
+        record
+    };
+    (0..120).map(nth).map(Arc::new).collect()
+}
+
+/// Reports of [`four_days`] by everything that stays when rows become sums.
+pub(crate) fn reports_of_four_days(ledger: &dyn ReportReads) -> Vec<Report> {
+    let midnight = NOON_MS.div_euclid(DAY_MS) * DAY_MS;
+    let days = [0, 1, 2, 4].map(|days| midnight + days * DAY_MS);
+    let always = TimeRange::since(0);
+    let ranges = [always, (days[0]..days[2]).into(), (days[1]..days[3]).into()];
+    // All that the archive keeps.
+    let kept = Dimension::NAMED
+        .into_iter()
+        .filter(|by| !matches!(by, Dimension::User | Dimension::Hour));
+    let mut questions: Vec<Vec<Dimension>> = kept.map(|by| vec![by]).collect();
+    questions.push(vec![
+        Dimension::Day,
+        Dimension::Team,
+        Dimension::ResponseModel,
+    ]);
+    ranges
+        .iter()
+        .flat_map(|range| questions.iter().map(move |by| (range, by)))
+        .map(|(range, by)| ReportQuery {
+            range: *range,
+            by: by.clone(),
+            at_most: None,
+        })
+        .map(|query| ledger.report(&query).expect("a report"))
+        .collect()
 }

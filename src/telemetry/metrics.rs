@@ -68,6 +68,9 @@ pub struct Metrics {
     budget_spent: GaugeVec,
     budget_reserved: GaugeVec,
     budget_stranded: GaugeVec,
+    learned_reserves: IntCounterVec,
+    overruns: IntCounterVec,
+    overrun: CounterVec,
     shared_store_up: IntGauge,
     budget_shadow_price: GaugeVec,
     budget_forecast: GaugeVec,
@@ -294,6 +297,21 @@ impl Metrics {
             budget_stranded: d.gauge(
                 "tollgate_budget_stranded_usd",
                 "Held by replicas that have fallen silent: counted as spent until they come back, in USD.",
+                &["budget"],
+            )?,
+            learned_reserves: d.counter(
+                "tollgate_budget_learned_reserves_total",
+                "Settled attempts for which a budget with an `overrun` reserved less than the worst case.",
+                &["budget"],
+            )?,
+            overruns: d.counter(
+                "tollgate_budget_overruns_total",
+                "Those of them that cost more than was reserved.",
+                &["budget"],
+            )?,
+            overrun: d.money(
+                "tollgate_budget_overrun_usd_total",
+                "By how much they cost more, in USD.",
                 &["budget"],
             )?,
             shared_store_up: d.keep(IntGauge::new(
@@ -556,6 +574,20 @@ impl Metrics {
         }
     }
 
+    /// Brings the counters of what a budget reserved below the worst case up to these sums since the
+    /// start.
+    pub fn learned_reserves(&self, budget: &str, sums: ReservesBelow) {
+        let label = &[budget];
+        let up_to = |counter: &IntCounterVec, sum: u64| {
+            let counter = counter.with_label_values(label);
+            counter.inc_by(sum.saturating_sub(counter.get()));
+        };
+        up_to(&self.learned_reserves, sums.attempts);
+        up_to(&self.overruns, sums.overruns);
+        let overrun = self.overrun.with_label_values(label);
+        overrun.inc_by((sums.overrun.as_usd_f64() - overrun.get()).max(0.0));
+    }
+
     /// Whether the store that replicas share answers.
     pub fn shared_store(&self, up: bool) {
         self.shared_store_up.set(i64::from(up));
@@ -642,6 +674,17 @@ impl Metrics {
         };
         found.get_metric().iter().map(read).collect()
     }
+}
+
+/// What a budget reserved below the worst case since the start.
+#[derive(Debug, Clone, Copy)]
+pub struct ReservesBelow {
+    /// Settled attempts.
+    pub attempts: u64,
+    /// Those that cost more than was reserved.
+    pub overruns: u64,
+    /// By how much.
+    pub overrun: PicoUsd,
 }
 
 /// What the gauges of one budget show.

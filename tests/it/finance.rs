@@ -35,6 +35,7 @@ async fn savings_are_signed_and_agree_in_ledger_metrics_and_dashboard() {
     let query = ReportQuery {
         range: TimeRange::since(0),
         by: Vec::new(),
+        at_most: None,
     };
     let total = ledger.report(&query).expect("a report").total;
     assert_eq!(total.baseline_requests, 3, "the cache's answer has one too");

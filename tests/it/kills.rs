@@ -204,6 +204,7 @@ fn in_ledger(path: &Path) -> Sums {
     let query = ReportQuery {
         range: TimeRange::since(0),
         by: vec![Dimension::Model],
+        at_most: None,
     };
     let file = LedgerFile::open(path).expect("readable after a kill");
     file.report(&query).expect("a report").total

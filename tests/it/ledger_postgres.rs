@@ -56,6 +56,7 @@ fn reported(address: &str) -> (u64, u64, i128) {
     let query = ReportQuery {
         range: TimeRange::since(0),
         by: Vec::new(),
+        at_most: None,
     };
     let total = source.open().expect("a ledger").report(&query);
     let total = total.expect("a report").total;

@@ -219,6 +219,35 @@ async fn budgets_and_limits_hold_here_too() {
 }
 
 #[tokio::test]
+async fn an_end_user_s_budget_pays_here_too() {
+    let upstream = Upstream::start(|_| Script::json(200, &json!({"data": [{"url": "a"}]}))).await;
+    let budgets = "budgets: [{ name: each, match: { team: default, end_user: \"*\" }, limit_usd: 0.05, period: total }]";
+    let (proxy, client) = start(&upstream, budgets).await;
+    let asked = |user: &str| json!({"model": "dall-e-2", "prompt": "x", "n": 1, "user": user});
+    for (user, status) in [("ann", 200), ("ann", 200), ("ann", 429), ("bob", 200)] {
+        let reply = client.post("/v1/images/generations", &asked(user)).await;
+        assert_eq!(reply.status, status, "{user}: {}", reply.text());
+    }
+    // In a form before its file; two cents each.
+    let edit = |user: &str| {
+        let field = |name: &str, value: &str| {
+            format!("--xx\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let fields = field("model", "dall-e-2") + &field("n", "1") + &field("user", user);
+        let image = "--xx\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\npng\r\n--xx--\r\n";
+        (fields + image).into_bytes()
+    };
+    for (user, status) in [("bob", 200), ("bob", 429), ("cid", 200)] {
+        let sent = client.send_as("POST", "/v1/images/edits", FORM, edit(user));
+        let reply = sent.await;
+        assert_eq!(reply.status, status, "{user}: {}", reply.text());
+        let record = proxy.record(&reply.request_id()).await;
+        assert_eq!(record.end_user.as_deref(), Some(user));
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_served_is_said_with_what_can() {
     let upstream = Upstream::plain("x").await;
     let (proxy, client) = start(&upstream, "").await;

@@ -6,7 +6,7 @@ use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::period;
-use super::statement::{ConvertedSums, Statement};
+use super::statement::{ConvertedSums, OthersLine, Statement};
 use crate::stores::{Dimension, Sums, TimeRange};
 use crate::types::PicoUsd;
 
@@ -64,6 +64,16 @@ fn total(statement: &Statement) -> Line<'_> {
         before: statement.before.as_ref().map(|before| before.total),
         converted: statement.converted.as_ref().map(|all| all.total),
     }
+}
+
+/// How many rows are not shown one by one, and their line.
+fn others(of: &OthersLine) -> (usize, Line<'_>) {
+    let line = Line {
+        sums: &of.sums,
+        before: of.before,
+        converted: of.converted,
+    };
+    (of.rows, line)
 }
 
 fn rows(statement: &Statement) -> impl Iterator<Item = (&[String], Line<'_>)> {
@@ -128,7 +138,17 @@ struct JsonReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<JsonCurrency<'a>>,
     rows: Vec<JsonRow<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<JsonOthers<'a>>,
     total: JsonRow<'a>,
+}
+
+/// Rows beyond `--top`.
+#[derive(serde::Serialize)]
+struct JsonOthers<'a> {
+    rows: usize,
+    #[serde(flatten)]
+    sums: JsonRow<'a>,
 }
 
 /// A range of time, its end excluded.
@@ -180,6 +200,7 @@ pub(super) fn json(statement: &Statement, out: &mut dyn Write) -> io::Result<()>
         numbers: numbers(statement, line),
     };
     let before = statement.before.as_ref();
+    let left = statement.others();
     let document = JsonReport {
         period: JsonPeriod::of(statement.query.range),
         previous_period: before.map(|before| JsonPeriod::of(before.range)),
@@ -187,10 +208,22 @@ pub(super) fn json(statement: &Statement, out: &mut dyn Write) -> io::Result<()>
         rows: rows(statement)
             .map(|(values, line)| row(values, line))
             .collect(),
+        others: left.as_ref().map(|left| {
+            let (rows, line) = others(left);
+            JsonOthers {
+                rows,
+                sums: row(&[], line),
+            }
+        }),
         total: row(&[], total(statement)),
     };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
+}
+
+/// What the line of the rows beyond `--top` is called.
+pub(super) fn others_name(rows: usize) -> String {
+    format!("({rows} others)")
 }
 
 /// Writes the rows with a heading, without the total (so that a sheet can sum them).
@@ -201,16 +234,22 @@ pub(super) fn csv(statement: &Statement, out: &mut dyn Write) -> io::Result<()> 
         .chain(names.into_iter().map(|(name, _)| name))
         .collect();
     csv_line(&heading, out)?;
+    let mut write = |values: &[String], line| {
+        let numbers = numbers(statement, line).into_iter();
+        let numbers = numbers.map(|(_, number)| number.unwrap_or_default());
+        let cells = values.iter().map(|value| cell(value));
+        csv_line(&cells.chain(numbers).collect::<Vec<_>>(), out)
+    };
     for (values, line) in rows(statement) {
-        let numbers = numbers(statement, line);
-        let line: Vec<_> = (values.iter().map(|value| cell(value)))
-            .chain(
-                numbers
-                    .into_iter()
-                    .map(|(_, number)| number.unwrap_or_default()),
-            )
-            .collect();
-        csv_line(&line, out)?;
+        write(values, line)?;
+    }
+    if let Some(left) = statement.others() {
+        let (rows, line) = others(&left);
+        let mut values = vec![String::new(); statement.query.by.len()];
+        if let Some(first) = values.first_mut() {
+            *first = others_name(rows);
+        }
+        write(&values, line)?;
     }
     Ok(())
 }

@@ -121,7 +121,11 @@ impl Insights {
             Dimension::Level,
             Dimension::Model,
         ];
-        let report = ledger.report(&ReportQuery { range, by })?;
+        let report = ledger.report(&ReportQuery {
+            range,
+            by,
+            at_most: None,
+        })?;
         let scores = ledger.scores(range)?;
         let cells = cells(&report, &scores);
         let mut repeats = ledger.repeats(range)?;

@@ -248,6 +248,7 @@ fn compare(
             Dimension::ResponseModel,
             Dimension::Model,
         ],
+        at_most: None,
     };
     // An attempt that was not billed is on no invoice.
     let rows = ledger.report(&query)?.rows.into_iter();

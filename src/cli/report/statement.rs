@@ -61,6 +61,15 @@ pub(super) struct ConvertedSums {
 }
 
 impl ConvertedSums {
+    fn without(self, part: Self) -> Self {
+        Self {
+            cost: self.cost - part.cost,
+            estimated_cost: self.estimated_cost - part.estimated_cost,
+            baseline_cost: self.baseline_cost - part.baseline_cost,
+            savings: self.savings - part.savings,
+        }
+    }
+
     fn add(&mut self, sums: &Sums, rate: PerUsd) {
         self.cost += rate.times(sums.cost);
         self.estimated_cost += rate.times(sums.estimated_cost);
@@ -69,7 +78,35 @@ impl ConvertedSums {
     }
 }
 
+/// The rows that are not shown one by one, as one line.
+pub(super) struct OthersLine {
+    pub rows: usize,
+    pub sums: Sums,
+    pub before: Option<PicoUsd>,
+    pub converted: Option<ConvertedSums>,
+}
+
 impl Statement {
+    /// What is left of the totals beside the rows that are shown; `None` when all are.
+    pub fn others(&self) -> Option<OthersLine> {
+        let others = self.report.others?;
+        let shown = || self.report.rows.iter().map(|row| row.values.as_slice());
+        let before = self.before.as_ref().and_then(|before| {
+            let shown: Option<PicoUsd> = shown().map(|values| before.cost_of(values)).sum();
+            shown.map(|shown| before.total - shown)
+        });
+        let converted = self.converted.as_ref().map(|converted| {
+            let shown = shown().map(|values| converted.of(values));
+            shown.fold(converted.total, ConvertedSums::without)
+        });
+        Some(OthersLine {
+            rows: others.rows,
+            sums: others.sums,
+            before,
+            converted,
+        })
+    }
+
     /// Asks the ledger. With `compare_at_ms`, the present instant, also for the period before.
     pub fn draw(
         ledger: &dyn ReportReads,
@@ -111,9 +148,10 @@ fn before(
         } else {
             query.by.clone()
         },
+        at_most: None,
     };
     let report = if is_empty {
-        Report::from_rows(Vec::new(), &[])
+        Report::from_rows(Vec::new(), &asked)
     } else {
         ledger.report(&asked)?
     };
@@ -158,6 +196,7 @@ fn convert(
             let query = ReportQuery {
                 range,
                 by: query.by.clone(),
+                at_most: None,
             };
             converted.add(&ledger.report(&query)?, rate.per_usd);
         }
@@ -184,6 +223,7 @@ fn ensure_nothing_before_rates(
     let query = ReportQuery {
         range,
         by: Vec::new(),
+        at_most: None,
     };
     if ledger.report(&query)?.rows.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use super::export::percent;
+use super::export::{others_name, percent};
 use super::period;
 use super::statement::{ConvertedSums, Statement};
 use crate::stores::Sums;
@@ -39,8 +39,10 @@ pub(super) fn write(statement: &Statement, colour: bool, out: &mut dyn Write) ->
     } else {
         &report.rows[..]
     };
-    for (line, row) in layout.rows.iter().zip(rows) {
-        let bar = bar(row.sums.cost, report.total.cost);
+    let costs = rows.iter().map(|row| row.sums.cost);
+    let others = report.others.map(|others| others.sums.cost);
+    for (line, cost) in layout.rows.iter().zip(costs.chain(others)) {
+        let bar = bar(cost, report.total.cost);
         let text = format!("{}  {}", layout.grid.line(line), paint.cyan(&bar));
         writeln!(out, "{}", text.trim_end())?;
     }
@@ -166,7 +168,7 @@ impl Layout {
         heading.resize(names, String::new());
         let shape = Shape::of(statement);
         heading.extend(shape.heading());
-        let rows: Vec<Vec<String>> = (report.rows.iter())
+        let mut rows: Vec<Vec<String>> = (report.rows.iter())
             .map(|row| {
                 let mut cells: Vec<_> = row.values.iter().map(|value| name(value)).collect();
                 cells.resize(names, String::new());
@@ -178,6 +180,12 @@ impl Layout {
                 cells
             })
             .collect();
+        if let Some(others) = statement.others() {
+            let mut cells = vec![String::new(); names];
+            cells[0] = others_name(others.rows);
+            cells.extend(shape.cells(&others.sums, others.before, others.converted));
+            rows.push(cells);
+        }
         let mut total = vec![String::new(); names];
         "total".clone_into(&mut total[0]);
         let before = statement.before.as_ref().map(|before| before.total);
@@ -207,7 +215,9 @@ struct Shape {
 impl Shape {
     fn of(statement: &Statement) -> Self {
         let report = &statement.report;
-        let amounts = report.rows.iter().map(|row| row.sums).chain([report.total]);
+        let others = report.others.map(|others| others.sums);
+        let amounts = report.rows.iter().map(|row| row.sums);
+        let amounts = amounts.chain(others).chain([report.total]);
         let digits = amounts
             .flat_map(|sums| [sums.cost, sums.estimated_cost, sums.savings])
             .map(digits_of)

@@ -340,3 +340,35 @@ fn tags_are_dimensions() {
     assert!(csv.starts_with("tag:feature,tag:none,requests,"), "{csv}");
     assert!(csv.contains("\"a \"\"quoted\"\"\nvalue\",-,"), "{csv}");
 }
+
+#[test]
+fn rows_beyond_the_top_are_one_line_and_the_total_stays() {
+    let fixture = fixture();
+    let by_model = ["--by", "model", "--no-compare"];
+    let written = |more: &[&str]| {
+        let words = [&by_model[..], more].concat();
+        report(&fixture, &words).expect("a report")
+    };
+    let json = |more: &[&str]| -> serde_json::Value {
+        let text = written(&[more, &["--format", "json"]].concat());
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let (all, top) = (json(&[]), json(&["--top", "1"]));
+    assert_eq!(top["total"], all["total"]);
+    assert_eq!(top["rows"].as_array().map(Vec::len), Some(1));
+    assert_eq!(top["rows"][0], all["rows"][0], "the dearest");
+    let rest = all["rows"].as_array().map_or(0, Vec::len) - 1;
+    assert_eq!(top["others"]["rows"], rest);
+    for number in ["requests", "attempts", "input_tokens"] {
+        let of = |row: &serde_json::Value| row[number].as_u64().expect("a count");
+        assert_eq!(of(&top["others"]) + of(&top["rows"][0]), of(&top["total"]));
+    }
+    assert!(all.get("others").is_none());
+    let table = written(&["--top", "1"]);
+    assert!(table.contains(&format!("({rest} others)")), "{table}");
+    let csv = written(&["--top", "1", "--format", "csv"]);
+    assert!(
+        csv.lines().last().is_some_and(|line| line.starts_with('(')),
+        "{csv}"
+    );
+}

@@ -50,11 +50,11 @@ pub fn compile_state(
             format!("make it at least {}", server.max_in_flight),
         );
     }
-    if state.retention_days.is_some() && !matches!(ledger, LedgerLocation::Sqlite(_)) {
+    if state.retention_days.is_some() && matches!(ledger, LedgerLocation::Memory) {
         cx.warn(
             at!["state", "retention_days"],
-            "only a SQLite ledger lets old rows go by itself",
-            "leave it away; in Postgres delete or detach what is too old by a job of your own",
+            "a ledger in memory forgets everything with the process",
+            "leave it away, or keep the ledger in SQLite or Postgres",
         );
     }
     StateParams {

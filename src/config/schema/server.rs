@@ -95,7 +95,7 @@ pub struct StateConfig {
     /// takes some two KiB of memory and of the journal's disk.
     #[schemars(range(min = 16, max = 10_000_000))]
     pub ledger_buffer_records: u64,
-    /// How long a request's row is kept, for a SQLite ledger; nothing is forgotten when it is not set.
+    /// How long a request's row is kept in SQLite or Postgres; nothing is forgotten when it is not set.
     /// Older rows become sums by day and everything but end user and tag, so that reports and budgets
     /// still add up. Rows of a budget's present period stay.
     #[schemars(range(min = 1, max = 36_500))]

@@ -33,6 +33,8 @@ pub(super) struct Relaying<'a, 'b> {
     pub images: u32,
     /// Input to bill by where the answer says nothing.
     pub input_tokens: u64,
+    /// The end user that the body names.
+    pub end_user: Option<String>,
 }
 
 impl Attempts for Relaying<'_, '_> {
@@ -175,7 +177,7 @@ impl Relaying<'_, '_> {
                 worst_case: attempt.candidate.worst_case,
                 likely: attempt.candidate.worst_case,
             },
-            end_user: None,
+            end_user: self.end_user.as_deref(),
         };
         let reservation = limits::reserve_attempt_patiently(
             &self.gw.limiters,

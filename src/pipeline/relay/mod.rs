@@ -90,6 +90,7 @@ async fn run(
     let directives = ingress::directives(&head.headers)?;
     exchange.record.tags.clone_from(&directives.tags);
     let (upload, said) = read(active, path, &head, body).await?;
+    exchange.record.end_user.clone_from(&said.end_user);
 
     let goal = if path.names_model() {
         let asked = said.model.as_deref().or(path.usual_model());
@@ -122,6 +123,7 @@ async fn run(
         upload: Some(upload),
         images: u32::try_from(images).unwrap_or(u32::MAX),
         input_tokens: said.input_chars,
+        end_user: said.end_user,
     };
     let response = match goal {
         Goal::Model(index) => {

@@ -28,6 +28,8 @@ pub(super) struct Said {
     pub count: Option<u64>,
     /// Characters of `input`, for speech.
     pub input_chars: u64,
+    /// The end user; of a form only where it stands before the first file.
+    pub end_user: Option<String>,
 }
 
 /// A body on its way.
@@ -90,6 +92,10 @@ impl<'b> Upload<'b> {
             count: members.number("n"),
             input_chars: input.map_or(0, |chars| chars as u64),
             model: model.as_ref().map(|(name, _)| name.clone()),
+            end_user: ["user", "safety_identifier"]
+                .into_iter()
+                .find_map(|name| members.text(name))
+                .map(|(user, _)| user),
         };
         let model_at = model.map(|(_, at)| at);
         let upload = Self {
@@ -99,7 +105,7 @@ impl<'b> Upload<'b> {
         Ok((upload, said))
     }
 
-    /// A form, read up to the model's name.
+    /// A form, read up to the model's name, and up to its first file for who is named as its end user.
     pub(super) async fn form(
         headers: &HeaderMap,
         body: &'b mut Incoming,
@@ -108,12 +114,12 @@ impl<'b> Upload<'b> {
         let mut said = Said::default();
         let mut upload = Self::flowing(headers, body, caps)?;
         let mut scanner = FormScanner::new(headers)?;
-        while said.model.is_none() {
+        while said.model.is_none() || (said.end_user.is_none() && scanner.may_name_more()) {
             let Some(rest) = &mut upload.rest else { break };
             match rest.next().await? {
                 Some(piece) => {
                     upload.first.extend_from_slice(&piece);
-                    if upload.first.len() > caps.held {
+                    if upload.first.len() > caps.held && said.model.is_none() {
                         let message = format!(
                             "`model` must stand within the first {} bytes of the form; put it before the file",
                             caps.held
@@ -122,6 +128,9 @@ impl<'b> Upload<'b> {
                     }
                     for field in scanner.feed(&piece)? {
                         upload.note(&mut said, field);
+                    }
+                    if upload.first.len() > caps.held && said.model.is_some() {
+                        break;
                     }
                 }
                 None => upload.rest = None,
@@ -165,6 +174,7 @@ impl<'b> Upload<'b> {
                 said.model = Some(field.value);
                 self.model_at = Some(field.at);
             }
+            "user" => said.end_user = Some(field.value),
             _ => said.count = field.value.trim().parse().ok(),
         }
     }

@@ -15,7 +15,7 @@ use super::pace::{Course, MAX_PRICE, Pace};
 use super::period::{Bounds, bounds};
 use super::{
     Affordance, Amounts, BudgetAlert, BudgetParams, BudgetView, EndUserMatch, Exhausted,
-    OnExhausted, Period,
+    LearnedReserves, OnExhausted, Period,
 };
 
 /// When to come back while money in flight is in the way: answers take seconds.
@@ -41,6 +41,8 @@ pub(super) struct Cell {
     /// How many of `alert_at` have been alerted about in this period.
     alerted: usize,
     pace: Pace,
+    /// What was reserved below the worst case, and how that ended.
+    learned: LearnedReserves,
     /// Where several replicas share it.
     leased: Option<Box<Leased>>,
 }
@@ -64,6 +66,7 @@ impl Cell {
             holders: 0,
             alerted: 0,
             pace: Pace::default(),
+            learned: known.map_or_else(LearnedReserves::default, |known| known.learned),
             limit_version: now_ms,
             leased: known.and_then(|known| known.leased.clone()),
             params,
@@ -185,6 +188,20 @@ impl Cell {
         match self.params.overrun {
             None => amounts.worst_case,
             Some(_) => amounts.likely,
+        }
+    }
+
+    /// Counts how a reservation ended that was below the worst case.
+    pub(super) fn compare_with_reserve(&mut self, amounts: Amounts, actual: PicoUsd) {
+        let reserved = self.share_of(amounts);
+        if reserved >= amounts.worst_case {
+            return;
+        }
+        self.learned.attempts += 1;
+        let beyond = actual - reserved;
+        if beyond.is_positive() {
+            self.learned.overruns += 1;
+            self.learned.overrun += beyond;
         }
     }
 
@@ -487,7 +504,13 @@ impl Cell {
             floor: self.under_floor(now_ms),
             on_exhausted: self.params.on_exhausted,
             end_users: None,
+            learned: self.learned(),
         }
+    }
+
+    /// What came of reserving below the worst case, where the budget accepts an overrun.
+    pub(super) fn learned(&self) -> Option<LearnedReserves> {
+        self.params.overrun.map(|_| self.learned)
     }
 }
 

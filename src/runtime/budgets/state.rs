@@ -245,6 +245,7 @@ impl State {
             let (reached, spent) = (cell.thresholds_reached(), cell.all_spent());
             let named = &mut self.cells[budget];
             named.roll(now_ms);
+            named.compare_with_reserve(held.amounts, actual);
             named.alert(reached, spent, &mut self.alerts);
         }
         while self.alerts.len() > MAX_ALERTS {
@@ -513,6 +514,7 @@ impl State {
                     .max_by_key(|&cell| self.cells[cell].most_first());
                 let mut view = self.cells[most.unwrap_or(at)].view(now_ms);
                 view.end_users = self.families[at].as_ref().map(Family::len);
+                view.learned = self.cells[at].learned();
                 view
             })
             .collect()

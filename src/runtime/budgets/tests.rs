@@ -582,3 +582,35 @@ fn reloads_among_settlements_count_each_exactly_once() {
         assert_eq!(bench.stands(name), (settled, 0), "{name}");
     }
 }
+
+#[test]
+fn what_is_dearer_than_its_learned_reserve_is_counted() {
+    let mut learned = budget("learned", 1_000);
+    learned.overrun = Some(Overrun {
+        at_most: pico(500),
+        probability: 0.01,
+    });
+    let bench = Bench::new(&[learned, budget("strict", 10_000)]);
+    let amounts = |worst_case, likely| Amounts {
+        worst_case: pico(worst_case),
+        likely: pico(likely),
+    };
+    let pay = |amounts, cost| {
+        let reserved = bench.budgets.reserve(&payer("a", "m"), amounts);
+        reserved.expect("it fits").settle(pico(cost));
+    };
+    pay(amounts(100, 10), 10);
+    pay(amounts(100, 10), 25);
+    pay(amounts(100, 10), 11);
+    // Nothing is known of its length: the worst case is reserved, and there is nothing to learn from it.
+    pay(amounts(100, 100), 120);
+    drop(bench.budgets.reserve(&payer("a", "m"), amounts(100, 10)));
+    let views = bench.budgets.view();
+    let expect = LearnedReserves {
+        attempts: 3,
+        overruns: 2,
+        overrun: pico(16),
+    };
+    assert_eq!(views[0].learned, Some(expect));
+    assert_eq!(views[1].learned, None, "a strict budget has none");
+}

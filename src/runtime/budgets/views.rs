@@ -119,6 +119,17 @@ pub struct Affordance {
     pub floor: bool,
 }
 
+/// What came of reserving less than the worst case, in this process since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LearnedReserves {
+    /// Settled attempts for which less than the worst case was reserved.
+    pub attempts: u64,
+    /// Those of them that cost more than was reserved.
+    pub overruns: u64,
+    /// By how much, all together.
+    pub overrun: PicoUsd,
+}
+
 /// How a budget stands, for metrics and the dashboard. Of one with a limit for each end user: how
 /// the one stands who has spent most.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +165,8 @@ pub struct BudgetView {
     pub on_exhausted: OnExhausted,
     /// How many end users have a limit of their own at the moment; `None`: not by end user.
     pub end_users: Option<usize>,
+    /// What came of reserving less than the worst case; `None`: the budget is strict.
+    pub learned: Option<LearnedReserves>,
 }
 
 /// A threshold of `alert_at` was reached; once per budget, threshold and period (for budgets by end

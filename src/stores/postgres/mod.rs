@@ -9,6 +9,7 @@ mod columns;
 mod query;
 mod read;
 mod reader;
+mod retention;
 mod schema;
 mod server;
 mod tls;
@@ -62,6 +63,30 @@ impl UsageSink for PostgresSink {
             Err(failure) => Err(self.server.error("store a batch", &failure)),
         }
     }
+
+    fn purge(&mut self, before_ms: i64, at_most: usize) -> Result<usize, LedgerError> {
+        let Self { server, ready, .. } = self;
+        let open = ready.take().filter(|(client, _)| !client.is_closed());
+        let gone = server.wait(async || {
+            let purging = async {
+                let (mut client, statement) = match open {
+                    Some(open) => open,
+                    None => open_to_write(server).await?,
+                };
+                let gone = retention::purge(&mut client, before_ms, at_most).await?;
+                Ok::<_, Failure>((gone, (client, statement)))
+            };
+            let gone = tokio::time::timeout(BATCH_PATIENCE, purging).await;
+            gone.unwrap_or(Err(Failure::Silent))
+        });
+        match gone {
+            Ok((gone, still_open)) => {
+                *ready = Some(still_open);
+                Ok(gone)
+            }
+            Err(failure) => Err(self.server.error("archive old rows", &failure)),
+        }
+    }
 }
 
 impl PostgresSink {
@@ -109,6 +134,13 @@ impl PostgresSink {
             source,
         };
         let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
+        // What was taken over as it came may be on several lines; inside of texts they are escaped.
+        for byte in line
+            .iter_mut()
+            .filter(|byte| matches!(**byte, b'\n' | b'\r'))
+        {
+            *byte = b' ';
+        }
         line.push(b'\n');
         let mut file = std::fs::OpenOptions::new()
             .create(true)

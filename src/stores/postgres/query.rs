@@ -16,7 +16,7 @@ use crate::types::{PicoUsd, Price, TokenPrice, Tokens};
 
 /// The columns of tokens. `cache_write_tokens` counts every write into the prompt cache, the next
 /// those of them that are kept for an hour.
-const TOKEN_COLUMNS: [&str; 6] = [
+pub(super) const TOKEN_COLUMNS: [&str; 6] = [
     "input_tokens",
     "cached_input_tokens",
     "cache_write_tokens",
@@ -63,6 +63,52 @@ fn expression(dimension: &Dimension, of_attempt: bool, schema: &str, tag: usize)
 
 fn instant(format: &str, of: &str) -> String {
     format!("to_char(to_timestamp({of}.started_at_ms / 1000) AT TIME ZONE 'UTC', '{format}')")
+}
+
+/// Days of which any part is in the range count when they begin in it.
+const ARCHIVED: &str = "r.day * 86400000 >= $1 AND r.day * 86400000 < $2";
+
+/// True when requests of the range are sums already.
+async fn has_archive(client: &Client, range: TimeRange) -> Result<bool, Failure> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM tollgate.archive r WHERE {ARCHIVED})");
+    let row = client
+        .query_one(&sql, &[&range.from_ms, &range.to_ms])
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// What a dimension is called in a line `r` of the archive, which knows no end users, no tags and no
+/// time of day.
+fn archived_expression(dimension: &Dimension) -> String {
+    let column = match dimension {
+        Dimension::User | Dimension::Tag(_) => return "'-'".to_owned(),
+        Dimension::Hour | Dimension::Day => return archived_day("YYYY-MM-DD"),
+        Dimension::Month => return archived_day("YYYY-MM"),
+        Dimension::ResponseModel => "coalesce(r.response_model, r.model)".to_owned(),
+        named => format!("r.{}", named.name()),
+    };
+    format!("coalesce(nullif({column}, ''), '-')")
+}
+
+fn archived_day(format: &str) -> String {
+    format!("to_char(to_timestamp(r.day * 86400) AT TIME ZONE 'UTC', '{format}')")
+}
+
+/// The archive's lines, with the same columns as [`facts`].
+fn archived_facts(by: &[Dimension]) -> String {
+    let columns = by.iter().enumerate();
+    let dimensions = columns
+        .map(|(at, dimension)| format!("{} AS d{at}, ", archived_expression(dimension)))
+        .collect::<Vec<_>>()
+        .concat();
+    let tokens = TOKEN_COLUMNS.map(|column| format!("r.{column}")).join(", ");
+    format!(
+        " UNION ALL \
+         SELECT {dimensions} r.requests, r.attempts, r.cost_pico, \
+           CASE WHEN r.usage = 'estimated' THEN r.cost_pico ELSE 0 END, r.baselines, \
+           r.baseline_pico, r.savings_pico, {tokens} \
+         FROM tollgate.archive r WHERE {ARCHIVED}"
+    )
 }
 
 /// One line for each request and each attempt of a schema from `$1` to `$2`, with the same columns;
@@ -148,11 +194,11 @@ pub(super) async fn report(
         format!("GROUP BY {}", columns.join(", "))
     };
     let sql = format!(
-        "SELECT {dimensions} count(*) FILTER (WHERE requests = 1) AS requests, \
-           count(*) FILTER (WHERE attempts = 1) AS attempts, \
-           count(*) FILTER (WHERE baselines = 1) AS baselines, \
+        "SELECT {dimensions} coalesce(sum(requests), 0)::bigint AS requests, \
+           coalesce(sum(attempts), 0)::bigint AS attempts, \
+           coalesce(sum(baselines), 0)::bigint AS baselines, \
            {cost}, {estimated}, {baseline}, {savings}, {tokens} \
-         FROM ({facts}) AS facts {grouping}",
+         FROM ({facts}{archived}) AS facts {grouping}",
         dimensions = columns
             .iter()
             .flat_map(|column| [column.as_str(), ", "])
@@ -163,6 +209,12 @@ pub(super) async fn report(
         savings = sum("savings"),
         tokens = token_sums(),
         facts = over(schemas, |schema| facts(schema, &query.by)),
+        // Its sums have no end, which makes adding them up slower: only where there are any.
+        archived = if has_archive(client, query.range).await? {
+            archived_facts(&query.by)
+        } else {
+            String::new()
+        },
     );
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&query.range.from_ms, &query.range.to_ms];
     for dimension in &query.by {
@@ -177,7 +229,7 @@ pub(super) async fn report(
         .collect::<Result<Vec<_>, _>>()?;
     // Without dimensions SQL answers one row even for an empty period.
     rows.retain(|row| row.sums.requests > 0 || row.sums.attempts > 0);
-    Ok(Report::from_rows(rows, &query.by))
+    Ok(Report::from_rows(rows, query))
 }
 
 fn row_of(row: &Row, dimensions: usize) -> Result<ReportRow, Failure> {
@@ -198,7 +250,7 @@ fn row_of(row: &Row, dimensions: usize) -> Result<ReportRow, Failure> {
 }
 
 /// The columns of a price, in the order of [`Price`].
-const PRICE_COLUMNS: [&str; 8] = [
+pub(super) const PRICE_COLUMNS: [&str; 8] = [
     "input_price_pico",
     "cached_input_price_pico",
     "cache_write_price_pico",
@@ -244,13 +296,27 @@ pub(super) async fn focus(
     let attempts = |schema: &str| {
         format!(
             "SELECT {day} AS day, r.team, r.app, a.provider, a.model, a.price_version, {prices}, \
-               coalesce(a.service_tier, '') AS service_tier, a.images, a.cost_pico AS cost, \
-               a.usage = 'estimated' AS is_estimate, {tokens} \
+               coalesce(a.service_tier, '') AS service_tier, 1 AS attempts, a.images, \
+               a.cost_pico AS cost, a.usage = 'estimated' AS is_estimate, {tokens} \
              FROM {schema}.attempts a JOIN {schema}.requests r USING (request_id) \
              WHERE a.started_at_ms >= $1 AND a.started_at_ms < $2",
             day = instant("YYYY-MM-DD", "a"),
             tokens = TOKEN_COLUMNS.join(", "),
         )
+    };
+    let archived = format!(
+        " UNION ALL \
+         SELECT {day}, r.team, r.app, r.provider, r.model, r.price_version, {prices}, \
+           coalesce(r.service_tier, ''), r.attempts, r.images, r.cost_pico, \
+           r.usage = 'estimated', {tokens} \
+         FROM tollgate.archive r WHERE r.of_attempts AND {ARCHIVED}",
+        day = archived_day("YYYY-MM-DD"),
+        tokens = TOKEN_COLUMNS.join(", "),
+    );
+    let archived = if has_archive(client, range).await? {
+        archived.as_str()
+    } else {
+        ""
     };
     let keys = format!(
         "day, team, app, provider, model, is_estimate, service_tier, price_version, {prices}"
@@ -259,8 +325,8 @@ pub(super) async fn focus(
     let order = "day, team COLLATE \"C\", app COLLATE \"C\", provider COLLATE \"C\", \
                  model COLLATE \"C\", is_estimate, service_tier, price_version COLLATE \"C\"";
     let sql = format!(
-        "SELECT {keys}, count(*) AS attempts, sum(images)::bigint AS images, {cost}, {tokens} \
-         FROM ({facts}) AS facts GROUP BY {keys} ORDER BY {order}, {prices}",
+        "SELECT {keys}, sum(attempts)::bigint AS attempts, sum(images)::bigint AS images, {cost}, {tokens} \
+         FROM ({facts}{archived}) AS facts GROUP BY {keys} ORDER BY {order}, {prices}",
         cost = sum("cost"),
         tokens = token_sums(),
         facts = over(schemas, attempts),
@@ -298,7 +364,8 @@ pub(super) async fn span(client: &Client, schemas: &[&str]) -> Result<Option<(i6
         format!("{} UNION ALL {}", of("requests"), of("attempts"))
     };
     let sql = format!(
-        "SELECT min(first), max(last) FROM ({}) AS instants",
+        "SELECT min(first), max(last) FROM ({} UNION ALL \
+           SELECT min(day) * 86400000, max(day) * 86400000 FROM tollgate.archive) AS instants",
         over(schemas, instants)
     );
     let row = client.query_one(&sql, &[]).await?;

@@ -8,7 +8,7 @@ use super::server::{Failure, Server};
 use crate::stores::usage::LedgerError;
 
 /// What brings a database from version n to n + 1.
-const MIGRATIONS: [&str; 1] = [include_str!("v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
 
 /// The newest version, the count of migrations.
 #[allow(clippy::cast_possible_wrap, reason = "a handful of migrations")]

@@ -63,7 +63,7 @@ impl ReportReads for Records {
         let rows = rows
             .into_iter()
             .map(|(values, sums)| ReportRow { values, sums });
-        Ok(Report::from_rows(rows.collect(), &query.by))
+        Ok(Report::from_rows(rows.collect(), query))
     }
 
     fn span(&self) -> Result<Option<(i64, i64)>, LedgerError> {

@@ -96,12 +96,16 @@ fn check_alike(view: &dyn ReportReads, plain: &dyn ReportReads, what: &str) {
     questions.push(Vec::new());
     questions.push(vec![tag("feature"), Dimension::Day, tag("it's")]);
     questions.push(vec![tag("nobody set it")]);
+    questions.push(vec![Dimension::User, tag("feature")]);
+    questions.push(vec![Dimension::Month, Dimension::User]);
     questions.push(vec![Dimension::Team, Dimension::Hour, Dimension::Model]);
     for range in [whole, part, TimeRange::from(5..6)] {
-        for by in &questions {
+        let tops = [None, Some(1), Some(3)];
+        for (by, at_most) in questions.iter().flat_map(|by| tops.map(|top| (by, top))) {
             let query = ReportQuery {
                 range,
                 by: by.clone(),
+                at_most,
             };
             let found = view.report(&query).expect("a report");
             assert_eq!(

@@ -93,13 +93,14 @@ pub(super) fn read(
 ) -> rusqlite::Result<()> {
     let no_texts = texts.as_mut().map_or(0, |texts| texts.number("", ""));
     archived(connection, wanted, no_texts, each)?;
-    let numbers = match texts {
-        Some(texts) => ByRow::read(connection, wanted, texts)?,
-        None => ByRow::default(),
+    let numbers = if let Some(texts) = texts {
+        requests_with_texts(connection, wanted, texts, each)?
+    } else {
+        if wanted.requests {
+            requests(connection, wanted, each)?;
+        }
+        ByRow::default()
     };
-    if wanted.requests {
-        requests(connection, wanted, &numbers, each)?;
-    }
     attempts(connection, wanted, &numbers, each)
 }
 
@@ -112,36 +113,14 @@ struct ByRow {
 }
 
 impl ByRow {
-    /// Reads the texts of all requests that are in the range or have an attempt there.
-    fn read(
-        connection: &Connection,
-        wanted: Wanted<'_>,
-        texts: &mut impl Texts,
-    ) -> rusqlite::Result<Self> {
-        let of_attempts = part(connection, wanted, "attempt_rows")?;
-        let of_requests = part(connection, wanted, "request_rows")?;
-        let mut statement = connection.prepare(&format!(
-            "SELECT seq, end_user, tags FROM {}.request_rows WHERE seq BETWEEN :first AND :last \
-             ORDER BY seq",
-            wanted.schema
-        ))?;
-        let mut rows = statement.query(named_params! {
-            ":first": of_attempts.0.min(of_requests.0), ":last": of_attempts.1.max(of_requests.1),
-        })?;
-        let mut found = Self::default();
-        while let Some(row) = rows.next()? {
-            let seq: i64 = row.get(0)?;
-            if found.numbers.is_empty() {
-                found.first = seq;
-            }
-            // Rows that retention took leave gaps, which stand for no text.
-            let at = usize::try_from(seq - found.first).unwrap_or(0);
-            found.numbers.resize(at, 0);
-            found
-                .numbers
-                .push(texts.number(text(row, 1)?, text(row, 2)?));
+    fn note(&mut self, seq: i64, number: u32) {
+        if self.numbers.is_empty() {
+            self.first = seq;
         }
-        Ok(found)
+        // Rows that retention took leave gaps, which stand for no text.
+        let at = usize::try_from(seq - self.first).unwrap_or(0);
+        self.numbers.resize(at, 0);
+        self.numbers.push(number);
     }
 
     fn of(&self, seq: i64) -> u32 {
@@ -182,37 +161,70 @@ fn part(connection: &Connection, wanted: Wanted<'_>, table: &str) -> rusqlite::R
 const IN_PART: &str =
     "t.seq BETWEEN :first AND :last AND +t.started_at_ms >= :from AND +t.started_at_ms < :to";
 
+/// The columns of a request's fact.
+const OF_REQUEST: &str = "t.started_at_ms, t.request_kind, t.cost_pico, t.baseline_cost_pico";
+
+fn request_fact(row: &Row<'_>, texts: u32) -> rusqlite::Result<Fact> {
+    let cost: i64 = row.get(2)?;
+    let baseline: Option<i64> = row.get(3)?;
+    Ok(Fact {
+        at_ms: row.get(0)?,
+        request_kind: row.get(1)?,
+        texts,
+        requests: 1,
+        baselines: baseline.is_some().into(),
+        baseline_pico: baseline.unwrap_or(0).into(),
+        savings_pico: baseline.map_or(0, |baseline| i128::from(baseline) - i128::from(cost)),
+        ..Fact::NOTHING
+    })
+}
+
 fn requests(
     connection: &Connection,
     wanted: Wanted<'_>,
-    texts: &ByRow,
     each: &mut impl FnMut(&Fact),
 ) -> rusqlite::Result<()> {
     let (first, last) = part(connection, wanted, "request_rows")?;
     let Wanted { schema, range, .. } = wanted;
-    let sql = format!(
-        "SELECT t.started_at_ms, t.request_kind, t.cost_pico, t.baseline_cost_pico, t.seq \
-         FROM {schema}.request_rows t WHERE {IN_PART}"
-    );
+    let sql = format!("SELECT {OF_REQUEST} FROM {schema}.request_rows t WHERE {IN_PART}");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(named_params! {
         ":first": first, ":last": last, ":from": range.from_ms, ":to": range.to_ms,
     })?;
     while let Some(row) = rows.next()? {
-        let cost: i64 = row.get(2)?;
-        let baseline: Option<i64> = row.get(3)?;
-        each(&Fact {
-            at_ms: row.get(0)?,
-            request_kind: row.get(1)?,
-            texts: texts.of(row.get(4)?),
-            requests: 1,
-            baselines: baseline.is_some().into(),
-            baseline_pico: baseline.unwrap_or(0).into(),
-            savings_pico: baseline.map_or(0, |baseline| i128::from(baseline) - i128::from(cost)),
-            ..Fact::NOTHING
-        });
+        each(&request_fact(row, 0)?);
     }
     Ok(())
+}
+
+/// The same with the numbers of the texts of all requests that are in the range or have an attempt
+/// there, in one pass over the rows.
+fn requests_with_texts(
+    connection: &Connection,
+    wanted: Wanted<'_>,
+    texts: &mut impl Texts,
+    each: &mut impl FnMut(&Fact),
+) -> rusqlite::Result<ByRow> {
+    let of_attempts = part(connection, wanted, "attempt_rows")?;
+    let of_requests = part(connection, wanted, "request_rows")?;
+    let Wanted { schema, range, .. } = wanted;
+    let sql = format!(
+        "SELECT {OF_REQUEST}, t.seq, t.end_user, t.tags FROM {schema}.request_rows t \
+         WHERE t.seq BETWEEN :first AND :last ORDER BY t.seq"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(named_params! {
+        ":first": of_attempts.0.min(of_requests.0), ":last": of_attempts.1.max(of_requests.1),
+    })?;
+    let mut found = ByRow::default();
+    while let Some(row) = rows.next()? {
+        let number = texts.number(text(row, 5)?, text(row, 6)?);
+        found.note(row.get(4)?, number);
+        if wanted.requests && range.contains(row.get(0)?) {
+            each(&request_fact(row, number)?);
+        }
+    }
+    Ok(found)
 }
 
 fn attempts(

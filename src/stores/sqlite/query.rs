@@ -10,7 +10,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::facts::{self, Fact, Texts, Wanted};
 use super::read::joined;
-use crate::stores::report::{Dimension, FocusGroup, Report, ReportQuery, ReportRow, Sums};
+use crate::stores::report::{Dimension, FocusGroup, Others, Report, ReportQuery, ReportRow, Sums};
 use crate::stores::usage::TimeRange;
 use crate::types::{PicoUsd, Price, TokenPrice, Tokens};
 
@@ -204,7 +204,8 @@ struct Callers<'a> {
     tags: Numbered<Vec<Box<str>>>,
     /// A text of tags that was seen before, and its number among `tags`.
     tag_texts: FxHashMap<Box<str>, u32>,
-    /// The numbers of both, whose own number is what groups have.
+    /// The numbers of both, whose own number is what groups have; where only one of them is asked for,
+    /// groups have its number, plus one.
     both: Numbered<(u32, u32)>,
 }
 
@@ -240,32 +241,37 @@ impl<'a> Callers<'a> {
         number
     }
 
+    /// The numbers of an end user and of tags behind the number of both.
+    fn of(&self, number: u32) -> (u32, u32) {
+        let one = number.wrapping_sub(1);
+        match (self.wants_end_user, self.tag_names.is_empty()) {
+            (true, true) => (one, u32::MAX),
+            (false, _) => (u32::MAX, one),
+            (true, false) => *self.both.value(number).unwrap_or(&(u32::MAX, u32::MAX)),
+        }
+    }
+
     fn end_user(&self, number: u32) -> &str {
-        let both = self.both.value(number);
-        let found = both.and_then(|(end_user, _)| self.end_users.value(*end_user));
+        let found = self.end_users.value(self.of(number).0);
         found.map_or("", |text| text)
     }
 
     fn tag(&self, number: u32, at: usize) -> &str {
-        let both = self.both.value(number);
-        let found = both.and_then(|(_, tags)| self.tags.value(*tags)?.get(at));
-        found.map_or("", |text| text)
+        let found = self.tags.value(self.of(number).1);
+        found.and_then(|tags| tags.get(at)).map_or("", |text| text)
     }
 }
 
 impl Texts for Callers<'_> {
     fn number(&mut self, end_user: &str, tags: &str) -> u32 {
-        let end_user = if self.wants_end_user {
-            self.end_users.text(end_user)
-        } else {
-            0
-        };
-        let tags = if self.tag_names.is_empty() {
-            0
-        } else {
-            self.tags_of(tags)
-        };
-        self.both.number((end_user, tags))
+        match (self.wants_end_user, self.tag_names.is_empty()) {
+            (true, true) => self.end_users.text(end_user) + 1,
+            (false, _) => self.tags_of(tags) + 1,
+            (true, false) => {
+                let both = (self.end_users.text(end_user), self.tags_of(tags));
+                self.both.number(both)
+            }
+        }
     }
 }
 
@@ -303,6 +309,11 @@ pub(super) fn report(
     };
     let mut rows: FxHashMap<Vec<String>, Sums> = FxHashMap::default();
     let months = query.by.contains(&Dimension::Month) && parts.step_ms > 0;
+    let others = match query.at_most {
+        // Days become months only below: which rows are the dearest is not known before.
+        Some(most) if !months => take_cheapest(&mut groups, most),
+        _ => Others::default(),
+    };
     let mut finished = Vec::with_capacity(groups.len());
     for (group, sums) in groups {
         let value = |place: &Place| match place {
@@ -324,7 +335,29 @@ pub(super) fn report(
     }
     let put_together = rows.into_iter();
     finished.extend(put_together.map(|(values, sums)| ReportRow { values, sums }));
-    Ok(Report::from_rows(finished, &query.by))
+    Ok(Report::with_others(finished, others, query))
+}
+
+/// Takes out the groups that are cheaper than the dearest `most`, and sums them up: what nobody sees
+/// needs no names, which of a million groups take longer than the sums. Of groups that cost the same as
+/// the last of those, all stay: their names decide.
+fn take_cheapest(groups: &mut FxHashMap<Group, Sums>, most: usize) -> Others {
+    let mut others = Others::default();
+    if groups.len() <= most {
+        return others;
+    }
+    let mut costs: Vec<PicoUsd> = groups.values().map(|sums| sums.cost).collect();
+    let (_, least, _) = costs.select_nth_unstable_by(most, |a, b| b.cmp(a));
+    let least = *least;
+    groups.retain(|_, sums| {
+        let stays = sums.cost >= least;
+        if !stays {
+            others.rows += 1;
+            others.sums += *sums;
+        }
+        stays
+    });
+    others
 }
 
 fn shown(text: &str) -> String {

@@ -54,6 +54,7 @@ fn counted(path: &Path) -> (u64, i128) {
     let query = ReportQuery {
         range: TimeRange::since(0),
         by: vec![Dimension::Model],
+        at_most: None,
     };
     let total = LedgerFile::open(path)
         .expect("a file")

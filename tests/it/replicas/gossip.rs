@@ -140,6 +140,59 @@ async fn feedback_to_one_replica_moves_what_both_know_and_outlives_it() {
     assert!(b.found(MEAN).await.is_some());
 }
 
+/// The thresholds of which a webhook was told, in order.
+fn told(receiver: &Upstream) -> Vec<String> {
+    let bodies = receiver.received();
+    let bodies = bodies.iter().map(|it| serde_json::from_slice(&it.body));
+    let mut thresholds: Vec<String> = bodies
+        .map(|body: Result<Value, _>| body.expect("JSON"))
+        .filter(|body| body["type"] == "budget.threshold_reached")
+        .map(|body| body["data"]["threshold"].to_string())
+        .collect();
+    thresholds.sort();
+    thresholds
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_threshold_that_two_replicas_see_is_told_once() {
+    let Some(redis) = Redis::start() else { return };
+    let upstream = Upstream::start(|request| Script::answer(request, "one", 50, 50)).await;
+    let receiver = Upstream::plain("thanks").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let rest = format!(
+        "budgets: [ {{ name: all, limit_usd: 0.002, period: month, alert_at: [0.25, 0.5] }} ]\n\
+         alerts: {{ webhooks: [ {{ name: ops, url: \"http://{}/hook\", secret: whsec_c2lnbmluZyBrZXkgb2YgdGhlIHRlc3Rz }} ] }}",
+        receiver.address
+    );
+    let [mut a, b] = pair(directory.path(), &redis, &upstream, &rest).await;
+    // Each of them spends a part that is itself above the first threshold, and sees the other's.
+    for _ in 0..7 {
+        for process in [&a, &b] {
+            let (status, answer) = post(process, "/v1/chat/completions", None, &chat("why")).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+    }
+    for process in [&a, &b] {
+        soon("it knows what both have spent", async || {
+            let spent = process.gauge("tollgate_budget_spent_usd").await;
+            (spent > 0.00139).then_some(())
+        })
+        .await;
+    }
+    soon("both thresholds are told of", async || {
+        (told(&receiver).len() >= 2).then_some(())
+    })
+    .await;
+    // Whoever starts anew finds the thresholds crossed, and told.
+    a.kill();
+    a = Process::spawn(&directory.path().join("a.yaml"));
+    a.serves().await;
+    post(&a, "/v1/chat/completions", None, &chat("why")).await;
+    // Thresholds are looked at once a second.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(told(&receiver), ["0.25", "0.5"]);
+}
+
 /// Runs `tollgate keys …` on a file.
 fn keys(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))

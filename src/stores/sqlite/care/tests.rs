@@ -8,12 +8,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::super::{SqliteSink, SqliteStore};
-use crate::stores::sample::{NOON_MS, attempt, bare_record, record};
+use crate::stores::sample::{NOON_MS, four_days, record, reports_of_four_days};
 use crate::stores::{
-    Dimension, Feedback, FeedbackStore, Ledger, LedgerError, LedgerFile, LedgerOptions, Report,
-    ReportQuery, ReportReads, SpendFilter, TimeRange, UsageReads, UsageSink,
+    Feedback, FeedbackStore, Ledger, LedgerError, LedgerFile, LedgerOptions, Report, ReportQuery,
+    ReportReads, SpendFilter, TimeRange, UsageReads, UsageSink,
 };
-use crate::types::{CacheOutcome, PicoUsd, RequestId, RequestRecord, Tokens, UsageSource};
+use crate::types::{RequestId, RequestRecord};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const DAY_MS: i64 = 86_400_000;
@@ -36,6 +36,7 @@ fn counted(path: &Path) -> (u64, i128) {
     let query = ReportQuery {
         range: ALWAYS,
         by: Vec::new(),
+        at_most: None,
     };
     let file = LedgerFile::open(path).expect("a ledger");
     let total = file.report(&query).expect("a report").total;
@@ -165,61 +166,8 @@ fn a_check_finds_what_disagrees_and_what_is_damaged() {
     );
 }
 
-/// Four days of requests, some over midnight, of many kinds.
-fn four_days() -> Vec<Arc<RequestRecord>> {
-    let nth = |number: i64| {
-        let id = format!("req_{number:03}");
-        if number % 11 == 0 {
-            return bare_record(&id);
-        }
-        let mut record = record(&id);
-        let offset = number * 3_000_001;
-        record.started_at_ms += offset;
-        record.team = ["search", "mail"][usize::from(number % 2 == 0)].into();
-        let tokens = Tokens {
-            input: number.unsigned_abs(),
-            output: 9,
-            ..Tokens::default()
-        };
-        record.attempts = vec![attempt(1, "small", tokens), attempt(2, "large", tokens)];
-        for attempt in &mut record.attempts {
-            attempt.started_at_ms += offset + 40_000_000;
-        }
-        if number % 5 == 0 {
-            record.attempts[1].usage = UsageSource::Estimated;
-            record.cache = CacheOutcome::HitStale;
-        }
-        record.cost = record.attempts.iter().map(|attempt| attempt.cost).sum();
-        record.baseline_cost =
-            (number % 3 != 0).then(|| PicoUsd::from_pico(i128::from(number) << 40));
-        record
-    };
-    (0..120).map(nth).map(Arc::new).collect()
-}
-
 fn reports(path: &Path) -> Vec<Report> {
-    let file = LedgerFile::open(path).expect("a ledger");
-    let days = [0, 1, 2, 4].map(|days| NOON_MS.div_euclid(DAY_MS) * DAY_MS + days * DAY_MS);
-    let ranges = [ALWAYS, (days[0]..days[2]).into(), (days[1]..days[3]).into()];
-    // All that the archive keeps.
-    let kept = Dimension::NAMED
-        .into_iter()
-        .filter(|by| !matches!(by, Dimension::User | Dimension::Hour));
-    let mut questions: Vec<Vec<Dimension>> = kept.map(|by| vec![by]).collect();
-    questions.push(vec![
-        Dimension::Day,
-        Dimension::Team,
-        Dimension::ResponseModel,
-    ]);
-    ranges
-        .iter()
-        .flat_map(|range| questions.iter().map(move |by| (range, by)))
-        .map(|(range, by)| ReportQuery {
-            range: *range,
-            by: by.clone(),
-        })
-        .map(|query| file.report(&query).expect("a report"))
-        .collect()
+    reports_of_four_days(&LedgerFile::open(path).expect("a ledger"))
 }
 
 #[test]

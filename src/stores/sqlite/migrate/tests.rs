@@ -84,6 +84,7 @@ fn check_contents(path: &Path) {
     let query = ReportQuery {
         range: TimeRange::since(0),
         by: vec![Dimension::ResponseModel, Dimension::Day],
+        at_most: None,
     };
     let report = LedgerFile::open(path)
         .and_then(|file| file.report(&query))
