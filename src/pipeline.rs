@@ -136,7 +136,7 @@ async fn run(
 
     let directives = ingress::directives(&head.headers)?;
     let body = read_body(active, &head.headers, body).await?;
-    let call = wire::decode(endpoint, body, directives)?;
+    let mut call = wire::decode(endpoint, body, directives)?;
     respond::describe(&mut exchange.record, &call);
     let asked = policy::resolve(snapshot, &caller, &call)?;
 
@@ -159,12 +159,16 @@ async fn run(
         Lookup::Go(fill) => fill.kept_by(keeper),
     };
 
+    let (conversation, session) =
+        planning::converse(gw, snapshot, &caller, &mut call, features.input_tokens);
+    exchange.record.conversation = conversation;
     let question = Question {
         caller: &caller,
         call: &call,
         features: &features,
         cell: &cell,
         asked: &asked,
+        session: session.as_ref(),
     };
     let mut rng = StdRng::seed_from_u64(planning::seed_of(gw.seed, &exchange.record.request_id));
     let plan = planning::decide(gw, active, &question, &mut rng);
@@ -202,7 +206,6 @@ async fn run(
     match resilience::execute(&plan, &execution, &mut rng, &mut attempts).await {
         Ok(reply) => {
             respond::note_fallback(&mut exchange.record, plan.candidates.first());
-            planning::keep_session(gw, &caller, &call, exchange.record.model.as_ref());
             let deadline = execution.deadline;
             Ok(Answer::upstream(reply, call, caller, fill, deadline))
         }

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tollgate::clock::Clock;
 use tollgate::config::{self, Snapshot};
-use tollgate::policy::{self, Asked, PlanInput, Purse, RuntimeView};
+use tollgate::policy::{self, Asked, PlanInput, Purse, RuntimeView, Staying};
 use tollgate::runtime::budgets::{BudgetParams, Budgets, Payer, Reservation};
 use tollgate::runtime::{ArmKey, ArmStats, LinearStats};
 use tollgate::types::{
@@ -402,7 +402,7 @@ impl RuntimeView for View<'_> {
         self.world.budgets.affords(&payer, worst_case)
     }
 
-    fn session_model(&self) -> Option<ModelId> {
+    fn session(&self) -> Option<Staying> {
         None
     }
 }

@@ -18,6 +18,7 @@ mod marks;
 pub mod model;
 mod scan;
 mod signals;
+pub mod standing;
 pub mod structure;
 pub mod task;
 mod tokens;
@@ -46,7 +47,7 @@ pub use level::{Cell, cell_of, holds, task_of};
 use model::{
     COMPLEXITY, INJECTION, Model, ModelError, OUTPUT, Scored, Scorer, WEAK_FAILS, log_length,
 };
-use structure::Shape;
+use standing::Standing;
 pub use task::Task;
 
 /// Turns requests into features. Cheap to clone; shared by all workers.
@@ -144,7 +145,8 @@ impl Classifier {
         let sharpness = self.model.numbers().sharpness_for(&reading);
         let ranked = scored.tasks().softmax(sharpness).ranked();
         let (task, confidence) = decided(&ranked, &reading);
-        let complexity = self.complexity(&scored, &shapes);
+        let standing = Standing::of(call);
+        let complexity = self.complexity(&scored, standing);
         let input = tokens::input_tokens(call, &reading);
         let usual = Self::usual_output(&scored);
         let features = Features {
@@ -160,10 +162,12 @@ impl Classifier {
             output_tokens_estimate: tokens::output_tokens(call, &reading, task, usual),
             signals: signals::signals(&scored, &reading, task.index()),
         };
-        match alike {
+        let mut features = match alike {
             None => features,
             Some(found) => with_custom(features, &found, &reading),
-        }
+        };
+        features.signals.extend(standing.signals());
+        features
     }
 
     /// What the features of a decision leave out.
@@ -188,19 +192,11 @@ impl Classifier {
         self.heads(call).flagged
     }
 
-    /// How hard, 0..=1: learned from the text; failing tools, which no text of the training rows
-    /// shows, raise it by a constant each.
-    fn complexity(&self, scored: &Scored<'_>, shapes: &[Shape]) -> f32 {
+    /// How hard, 0..=1: learned from the text; where an agent's work stands, which no text of the
+    /// training rows shows, raises or lowers it by constants.
+    fn complexity(&self, scored: &Scored<'_>, standing: Standing) -> f32 {
         let [slope, intercept] = self.model.numbers().complexity;
-        let raised: f32 = shapes
-            .iter()
-            .map(|shape| match shape {
-                Shape::ToolError => 0.6,
-                Shape::RepeatedToolErrors => 0.4,
-                _ => 0.0,
-            })
-            .sum();
-        sigmoid(slope * scored.logits[COMPLEXITY] + intercept + raised)
+        sigmoid(slope * scored.logits[COMPLEXITY] + intercept + standing.raised())
     }
 
     /// The probability that a weaker model fails.

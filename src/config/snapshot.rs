@@ -210,6 +210,8 @@ pub struct Provider {
     pub quirks: Quirks,
     /// Send the client's `traceparent` on.
     pub propagate_trace: bool,
+    /// How long it keeps a prompt in its cache that nobody asks for again.
+    pub prompt_cache: Duration,
     /// How it bills answers that are not read to their end.
     pub billing: BillingParams,
     /// False when its key's variable is unset: its models are no candidates.
@@ -277,6 +279,8 @@ pub enum OnDisconnect {
 pub struct Quirks {
     /// Refuses `stream_options`: do not add it; usage is estimated unless it comes by itself.
     pub no_stream_options: bool,
+    /// Takes ids of tool calls of nine letters or digits only.
+    pub short_call_ids: bool,
 }
 
 /// A model: provider + upstream name + price + limits.

@@ -279,6 +279,7 @@ mod tests {
                 pair("empty", ""),
             ],
             session: Some("user 42 / thread 7".to_owned()),
+            prompt_cache_key: None,
             cache: CacheControl {
                 no_cache: true,
                 no_store: true,

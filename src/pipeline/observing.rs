@@ -28,6 +28,7 @@ impl Observer for Gateway {
         compare_with_target(self, &active.snapshot, record, now_ms);
         learn::observe_outcome(&self.arms, &active.snapshot, record, now_ms);
         super::stakes::learn(self, record, now_ms);
+        super::planning::keep_session(self, record);
         log(record);
     }
 }

@@ -11,15 +11,16 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::classify::{self, Cell};
+use crate::config::Snapshot;
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
 use crate::limits::{self, Obstacle};
-use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, explain as explaining};
+use crate::policy::{self, Asked, PlanInput, Purse, RuntimeView, Staying, explain as explaining};
 use crate::runtime::budgets::{Affordance, Payer};
-use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionKey};
+use crate::runtime::{ArmKey, ArmStats, LinearStats, SessionAnswer};
 use crate::types::{
-    Call, Caller, Directives, Endpoint, Exclusion, Features, ModelId, PicoUsd, Plan, RequestId,
-    RequestRecord, TaskName,
+    AttemptRecord, Call, Caller, Conversation, Directives, Endpoint, Exclusion, Features, ModelId,
+    PicoUsd, Plan, RequestId, RequestRecord, TaskName, UsageSource,
 };
 use crate::wire;
 
@@ -31,7 +32,7 @@ struct View<'a> {
     active: &'a Active,
     caller: &'a Caller,
     stakes: Stakes<'a>,
-    session: Option<SessionKey>,
+    session: Option<&'a Staying>,
     end_user: Option<Arc<str>>,
     affordance: Affordance,
     now: Instant,
@@ -39,13 +40,13 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(gw: &'a Gateway, active: &'a Active, stakes: Stakes<'a>) -> Self {
+    fn new(
+        gw: &'a Gateway,
+        active: &'a Active,
+        stakes: Stakes<'a>,
+        session: Option<&'a Staying>,
+    ) -> Self {
         let (caller, call) = (stakes.caller, stakes.call);
-        let session = call
-            .directives
-            .session
-            .as_deref()
-            .map(|name| SessionKey::new(&caller.team, name));
         let end_user = call.end_user.as_deref();
         let affordance = gw.budgets.affordance(caller, end_user);
         Self {
@@ -134,10 +135,8 @@ impl RuntimeView for View<'_> {
         self.gw.budgets.affords(&self.payer(model), amounts)
     }
 
-    fn session_model(&self) -> Option<ModelId> {
-        self.session
-            .as_ref()
-            .and_then(|session| self.gw.sessions.model(session))
+    fn session(&self) -> Option<Staying> {
+        self.session.cloned()
     }
 }
 
@@ -154,6 +153,8 @@ pub struct Question<'a> {
     pub cell: &'a Cell,
     /// The model that is asked for.
     pub asked: &'a Asked,
+    /// The model that the conversation is with.
+    pub session: Option<&'a Staying>,
 }
 
 /// Asks the policy; the same question, runtime and generator give the same plan.
@@ -164,7 +165,12 @@ pub(super) fn decide(
     rng: &mut StdRng,
 ) -> Plan {
     let task = classify::task_of(question.call, question.features);
-    let view = View::new(gw, active, question.stakes(gw, active, &task));
+    let view = View::new(
+        gw,
+        active,
+        question.stakes(gw, active, &task),
+        question.session,
+    );
     policy::plan(&question.input(active, &view), rng)
 }
 
@@ -310,12 +316,57 @@ fn obstacles<'a>(
     })
 }
 
-/// Notes on which model a session is.
-pub(super) fn keep_session(gw: &Gateway, caller: &Caller, call: &Call, model: Option<&ModelId>) {
-    if let (Some(session), Some(model)) = (call.directives.session.as_deref(), model) {
-        gw.sessions
-            .keep(SessionKey::new(&caller.team, session), model.clone());
+/// Finds the request's conversation: what it is known by goes into its record, who answered before into
+/// the call.
+pub(super) fn converse(
+    gw: &Gateway,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &mut Call,
+    input_tokens: u64,
+) -> (Option<Box<Conversation>>, Option<Staying>) {
+    let conversation = gw.sessions.conversation(&caller.team, call, input_tokens);
+    if conversation.keys.is_empty() && conversation.hint.is_none() {
+        return (None, None);
     }
+    let own = gw.sessions.of(&conversation);
+    let is_maker = own.is_some();
+    let session = own.or_else(|| gw.sessions.sharing(&conversation));
+    let staying = session.and_then(|session| {
+        let model = snapshot.model(session.model.as_str())?;
+        if is_maker {
+            let claude = model.upstream_model.contains("claude");
+            call.maker = Some(session.maker(claude));
+        }
+        let provider = &snapshot.providers[model.provider];
+        let now_ms = gw.clock.unix_ms();
+        Some(Staying {
+            warm_tokens: session.warm_tokens(provider.prompt_cache, now_ms),
+            for_an_hour: session.for_an_hour,
+            model: session.model,
+            is_maker,
+        })
+    });
+    (Some(Box::new(conversation)), staying)
+}
+
+/// Notes on who answered in a conversation, and how much of it is in the provider's prompt cache now.
+pub(super) fn keep_session(gw: &Gateway, record: &RequestRecord) {
+    let Some(conversation) = &record.conversation else {
+        return;
+    };
+    let began = |attempt: &&AttemptRecord| attempt.status == Some(http::StatusCode::OK.as_u16());
+    let Some(attempt) = record.attempts.iter().rfind(began) else {
+        return;
+    };
+    let reported = attempt.usage == UsageSource::Reported;
+    let answer = SessionAnswer {
+        model: attempt.model.clone(),
+        provider: attempt.provider.clone(),
+        tokens: reported.then_some(attempt.tokens),
+        at_ms: gw.clock.unix_ms(),
+    };
+    gw.sessions.keep(conversation, &answer);
 }
 
 /// Explains a chat request without calling an upstream: the answer of `POST /v1/route`.
@@ -329,9 +380,11 @@ pub fn explain(
     body: Bytes,
     directives: Directives,
 ) -> Result<Value, ProxyError> {
-    let call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
+    let mut call = wire::decode(Endpoint::ChatCompletions, body, directives)?;
     let asked = policy::resolve(&active.snapshot, caller, &call)?;
     let features = active.classifier.classify(&call);
+    let snapshot = &active.snapshot;
+    let (_, session) = converse(gw, snapshot, caller, &mut call, features.input_tokens);
     let cell = classify::cell_of(&active.snapshot, &call, &features)?;
     let question = Question {
         caller,
@@ -339,6 +392,7 @@ pub fn explain(
         features: &features,
         cell: &cell,
         asked: &asked,
+        session: session.as_ref(),
     };
     let mut rng = StdRng::seed_from_u64(gw.seed);
     let plan = decide(gw, active, &question, &mut rng);

@@ -11,6 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::accounting::{
@@ -171,7 +172,7 @@ fn whole_response(
     whole: WholeReply,
     caller: &Caller,
     fill: Fill,
-    exchange: Exchange,
+    mut exchange: Exchange,
 ) -> Response<ReplyBody> {
     let outcome = if whole.facts.finish.truncated {
         Outcome::Truncated
@@ -182,7 +183,7 @@ fn whole_response(
     let cost = exchange.cost_so_far();
     let body = wire::spoken(exchange.record.endpoint).insert_cost(whole.body, &whole.facts, cost);
     let mut headers = common_headers(&exchange);
-    translation_header(&mut headers, &whole.notes);
+    note_translation(&mut headers, &mut exchange.record, &whole.notes);
     put(&mut headers, COST, &cost.to_string());
     rate_headers(gw, active, caller, &mut headers);
     headers.insert(CONTENT_TYPE, JSON);
@@ -202,10 +203,10 @@ fn stream_response(
     gw: &Arc<Gateway>,
     active: &Active,
     input: StreamInput,
-    exchange: Exchange,
+    mut exchange: Exchange,
 ) -> Response<ReplyBody> {
     let mut headers = common_headers(&exchange);
-    translation_header(&mut headers, &input.stream.notes);
+    note_translation(&mut headers, &mut exchange.record, &input.stream.notes);
     rate_headers(gw, active, &input.caller, &mut headers);
     event_headers(&mut headers);
     let record_events = input.fill.stream(gw, &exchange.record);
@@ -403,12 +404,24 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
     headers
 }
 
-/// What the upstream's dialect could not say, member by member.
-fn translation_header(headers: &mut HeaderMap, notes: &Notes) {
+/// What the upstream's dialect could not say, member by member: for the client, and with the decision
+/// for whoever looks at the record later.
+fn note_translation(headers: &mut HeaderMap, record: &mut RequestRecord, notes: &Notes) {
     if notes.is_empty() {
         return;
     }
-    put(headers, TRANSLATION, &translation_text(notes));
+    let text = translation_text(notes);
+    put(headers, TRANSLATION, &text);
+    let decision = record.decision.as_ref().map(|decision| decision.get());
+    let members = decision.and_then(|decision| decision.strip_suffix('}'));
+    let Some(members) = members else {
+        return;
+    };
+    let text = serde_json::Value::from(text);
+    let more = format!("{members},\"translation\":{text}}}");
+    if let Ok(decision) = RawValue::from_string(more) {
+        record.decision = Some(decision);
+    }
 }
 
 /// Names of members come from the client: what a header cannot carry is shown as `?`, and what is too
@@ -519,6 +532,7 @@ pub(super) fn blank_record(
         cache: CacheOutcome::Bypass,
         fingerprint: None,
         trace_id: None,
+        conversation: None,
         outcome: Outcome::Cancelled,
         status: 0,
         error_code: None,

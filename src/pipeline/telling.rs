@@ -54,7 +54,9 @@ pub(super) fn breaker_changed(gw: &Gateway, attempt: &AttemptRecord, change: Tra
 /// A rule hands a conversation to a person: with all that finds the conversation again, and without a
 /// word of it.
 pub(super) fn handed_over(gw: &Gateway, record: &RequestRecord, call: &Call) {
-    let session = call.directives.session.as_deref();
+    let directives = &call.directives;
+    let session = directives.session.as_deref();
+    let session = session.or(directives.prompt_cache_key.as_deref());
     let end_user = record.end_user.as_deref();
     let subject = session
         .or(end_user)

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::types::{
-    AttemptRecord, ConfigVersion, Exclusion, Features, LevelName, PicoUsd, Plan, Price, Reason,
-    RequestRecord, TaskName, TokenPrice,
+    AttemptRecord, ConfigVersion, Exclusion, Features, LevelName, ModelId, PicoUsd, Plan, Price,
+    Reason, RequestRecord, TaskName, TokenPrice, Verdict, Weighing,
 };
 
 /// What there is to explain.
@@ -70,6 +70,7 @@ pub fn explain(explained: &Explained<'_>) -> Value {
         "model": plan.candidates.first().map(|first| &first.model),
         "reason": plan.reason,
         "propensity": plan.propensity,
+        "session": plan.weighing.as_ref().map(SessionLine::of),
         "candidates": candidate_lines(plan),
         "config_version": config_version,
     })
@@ -95,7 +96,8 @@ pub fn candidate_lines(plan: &Plan) -> Vec<CandidateLine> {
     tried.chain(left_out).collect()
 }
 
-fn detail(by: &Exclusion) -> Option<String> {
+/// An exclusion in more words, where there are any.
+pub(super) fn detail(by: &Exclusion) -> Option<String> {
     match by {
         Exclusion::Capability { missing } => Some(format!("lacks {}", missing.join(", "))),
         Exclusion::Context { needed, limit } => Some(format!("needs {needed} tokens of {limit}")),
@@ -112,7 +114,56 @@ pub struct Decision<'a> {
     reason: Reason,
     propensity: f64,
     own: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionLine<'a>>,
     candidates: Vec<CandidateLine>,
+}
+
+/// Staying with the conversation's model, weighed against the policy's choice.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionLine<'a> {
+    /// The model that answered last.
+    pub model: &'a str,
+    /// The policy's choice.
+    pub other: Option<&'a str>,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Expected input of the request, tokens.
+    pub context_tokens: u64,
+    /// What of it is in the prompt cache of the model's provider, tokens.
+    pub warm_tokens: u64,
+    /// Requests that the turn is expected to take.
+    pub steps: u32,
+    /// What they cost here, USD.
+    #[serde(serialize_with = "as_usd")]
+    pub stay_cost_usd: PicoUsd,
+    /// What they cost there, USD.
+    #[serde(serialize_with = "as_usd")]
+    pub go_cost_usd: PicoUsd,
+    /// What the other model is better by, cost apart.
+    pub gain: f64,
+    /// What the switch costs, in the same units.
+    pub loss: f64,
+}
+
+impl<'a> SessionLine<'a> {
+    /// A weighing for people.
+    #[must_use]
+    pub fn of(weighing: &'a Weighing) -> Self {
+        let rounded = |value: f64| (value * 10_000.0).round() / 10_000.0;
+        Self {
+            model: weighing.model.as_str(),
+            other: weighing.other.as_ref().map(ModelId::as_str),
+            verdict: weighing.verdict,
+            context_tokens: weighing.context_tokens,
+            warm_tokens: weighing.warm_tokens,
+            steps: weighing.steps,
+            stay_cost_usd: weighing.stay_cost,
+            go_cost_usd: weighing.go_cost,
+            gain: rounded(weighing.gain),
+            loss: rounded(weighing.loss),
+        }
+    }
 }
 
 /// The decision of a plan, for the record.
@@ -124,6 +175,7 @@ pub fn decision(plan: &Plan) -> Decision<'_> {
         reason: plan.reason,
         propensity: plan.propensity,
         own: plan.own,
+        session: plan.weighing.as_ref().map(SessionLine::of),
         candidates: candidate_lines(plan),
     }
 }

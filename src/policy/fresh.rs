@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Purse, RuntimeView};
+use super::{Purse, RuntimeView, Staying};
 use crate::runtime::{ArmKey, ArmStats, LearnParams, LinearStats};
 use crate::types::{ModelId, PicoUsd};
 
@@ -43,7 +43,7 @@ impl RuntimeView for Fresh {
         true
     }
 
-    fn session_model(&self) -> Option<ModelId> {
+    fn session(&self) -> Option<Staying> {
         None
     }
 }

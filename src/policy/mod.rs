@@ -12,7 +12,10 @@ pub mod plan;
 mod rank;
 pub mod resolve;
 mod sampling;
+mod staying;
 
+#[cfg(test)]
+mod staying_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -52,8 +55,21 @@ pub trait RuntimeView {
     /// Whether every budget that would pay for this model has at least this much left.
     fn affords(&self, model: usize, worst_case: PicoUsd) -> bool;
 
-    /// The model that the caller's session stays on.
-    fn session_model(&self) -> Option<ModelId>;
+    /// What is known of the request's conversation.
+    fn session(&self) -> Option<Staying>;
+}
+
+/// A conversation that has a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staying {
+    /// The model that answered last.
+    pub model: ModelId,
+    /// What its provider has in its prompt cache still, tokens.
+    pub warm_tokens: u64,
+    /// It was written to be kept for an hour.
+    pub for_an_hour: bool,
+    /// The model made the conversation's last turns; else it only shares a prompt cache with them.
+    pub is_maker: bool,
 }
 
 /// The state of the budgets that pay for a caller; where several match, the strictest of each.

@@ -9,13 +9,13 @@ use crate::config::snapshot::SelectParams;
 use crate::error::{ErrorKind, ProxyError};
 use crate::runtime::OnExhausted;
 use crate::types::{
-    Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, PicoUsd, Plan, Reason, Tier,
+    Call, Candidate, Endpoint, Excluded, Exclusion, ModelId, PicoUsd, Plan, Reason, Tier, Verdict,
 };
 
 use super::feasible::{Costs, costs_at, exclusion, in_region, is_about_money, provider_on};
 use super::rank::{Entrant, Ranking, expected_scores, rank};
 use super::resolve::virtual_model;
-use super::{Asked, PlanInput};
+use super::{Asked, PlanInput, explain, staying};
 
 /// Plans a request. Never fails: where nothing is feasible the plan is empty and says why
 /// ([`refusal`] turns that into the client's error).
@@ -43,11 +43,10 @@ fn routed(input: &PlanInput<'_>, rng: &mut dyn Rng) -> Plan {
     if input.view.purse().under_floor {
         keep_cheapest(input, &mut ranking, &mut left_out);
     }
-    let sticks = stay_with_session(input, &mut ranking);
-    let reason = if sticks {
-        Reason::Session
-    } else {
-        reason(&ranking, &left_out)
+    let weighing = staying::weigh(input, select, &cell, &mut ranking);
+    let reason = match weighing.as_ref().map(|weighing| weighing.verdict) {
+        Some(Verdict::Stays | Verdict::Chain) => Reason::Session,
+        _ => reason(&ranking, &left_out),
     };
     let top = ranking
         .order
@@ -63,14 +62,17 @@ fn routed(input: &PlanInput<'_>, rng: &mut dyn Rng) -> Plan {
         let below = ladder(input, select, top, &cell, cost_cap);
         candidates.extend(below);
     }
+    let excluded: Vec<Excluded> = left_out.into_iter().map(|left| left.excluded).collect();
     Plan {
         row: input.row.clone(),
         level: input.level.clone(),
+        would_serve: would_serve(input, &candidates, &excluded),
         candidates,
-        excluded: left_out.into_iter().map(|left| left.excluded).collect(),
+        excluded,
         reason,
         propensity: ranking.propensity,
         own,
+        weighing,
     }
 }
 
@@ -157,23 +159,34 @@ fn keep_cheapest(input: &PlanInput<'_>, ranking: &mut Ranking, left_out: &mut Ve
     }
 }
 
-/// Puts the session's model first, where it is feasible: its prompt cache is warm there.
-fn stay_with_session(input: &PlanInput<'_>, ranking: &mut Ranking) -> bool {
-    let Some(kept) = input.view.session_model() else {
-        return false;
+/// Models of the file that can do what the request needs, where nothing else keeps its candidates from
+/// serving it: for a client who asks what would.
+fn would_serve(
+    input: &PlanInput<'_>,
+    candidates: &[Candidate],
+    excluded: &[Excluded],
+) -> Vec<ModelId> {
+    let unable = |left: &Excluded| {
+        matches!(
+            left.by,
+            Exclusion::Capability { .. } | Exclusion::Context { .. } | Exclusion::Endpoint
+        )
     };
-    let models = &input.snapshot.models;
-    let at = ranking
-        .order
-        .iter()
-        .position(|entrant| models[entrant.index].id == kept);
-    let Some(at) = at else {
-        return false;
-    };
-    ranking.order[..=at].rotate_right(1);
-    ranking.propensity = 1.0;
-    true
+    if !candidates.is_empty() || !excluded.iter().any(unable) {
+        return Vec::new();
+    }
+    let models = input.snapshot.models.iter().enumerate();
+    let able = models.filter(|(index, model)| {
+        let costs = costs_at(input, model);
+        exclusion(input, *index, &costs).is_none()
+    });
+    able.map(|(_, model)| model.id.clone())
+        .take(MOST_NAMED)
+        .collect()
 }
+
+/// Models named in an error.
+const MOST_NAMED: usize = 16;
 
 /// Why the first is first: what kept a more preferred model out counts before what the policy did.
 fn reason(ranking: &Ranking, left_out: &[LeftOut]) -> Reason {
@@ -300,6 +313,8 @@ fn pinned(input: &PlanInput<'_>, index: usize) -> Plan {
     }
     let itself = candidates.first().is_none_or(|first| first.index == index);
     Plan {
+        weighing: None,
+        would_serve: would_serve(input, &candidates, &excluded),
         row: input.row.clone(),
         level: input.level.clone(),
         own: candidates.len(),
@@ -369,7 +384,13 @@ pub fn refusal(plan: &Plan, call: &Call) -> ProxyError {
         )
     }) {
         let text = "no candidate can serve this request";
-        return ProxyError::invalid("model", explained(text, plan));
+        let mut text = explained(text, plan);
+        for (at, model) in plan.would_serve.iter().enumerate() {
+            text.push_str(if at == 0 { "; these would: " } else { ", " });
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "`{model}`");
+        }
+        return ProxyError::invalid("model", text);
     }
     if any(|by| {
         matches!(
@@ -391,7 +412,10 @@ fn explained(text: &str, plan: &Plan) -> String {
     for (at, left) in plan.excluded.iter().enumerate() {
         out.push_str(if at == 0 { ": " } else { ", " });
         // Writing to a `String` cannot fail.
-        let _ = write!(out, "`{}` ({})", left.model, left.by.as_str());
+        let _ = match explain::detail(&left.by) {
+            Some(detail) => write!(out, "`{}` ({}: {detail})", left.model, left.by.as_str()),
+            None => write!(out, "`{}` ({})", left.model, left.by.as_str()),
+        };
     }
     out
 }

@@ -237,22 +237,6 @@ fn a_rising_price_of_money_shades_to_cheaper_models_and_premium_callers_last() {
 }
 
 #[test]
-fn sessions_stay_on_their_model_while_it_is_feasible() {
-    let session = case(|case| case.view.session = Some("twin".into()));
-    check(&session, "twin big middle home", "", Reason::Session);
-    let gone = case(|case| {
-        case.view.session = Some("twin".into());
-        case.view.open = vec![case.index("twin")];
-    });
-    check(
-        &gone,
-        "big middle home",
-        "twin:breaker_open",
-        Reason::Matrix,
-    );
-}
-
-#[test]
 fn fastest_takes_the_fastest_known_and_sometimes_measures_the_others() {
     let seconds = Duration::from_secs;
     let known = case(|case| {

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 
 use super::resolve::resolve;
-use super::{PlanInput, Purse, RuntimeView, plan};
+use super::{PlanInput, Purse, RuntimeView, Staying, plan};
 use crate::config::{self, Snapshot};
 use crate::error::ProxyError;
 use crate::runtime::{ArmKey, ArmStats, LearnParams, LinearStats};
@@ -24,9 +24,9 @@ providers:
   one: { dialect: openai_chat, base_url: "http://127.0.0.1:1/v1" }
   off: { dialect: openai_chat, base_url: "http://127.0.0.1:2/v1", api_key: "${NOT_SET}" }
 models:
-  big:    { provider: one, tier: premium,  quality: 0.9, context_tokens: 100000, max_output_tokens: 8000, region: us, price: { input: 10, output: 30 }, supports: [tools, vision, json_schema] }
-  middle: { provider: one, tier: standard, quality: 0.7, context_tokens: 100000, max_output_tokens: 8000, region: eu, price: { input: 1, output: 3 }, supports: [tools], equivalents: [twin] }
-  twin:   { provider: one, tier: standard, quality: 0.7, context_tokens: 8000, max_output_tokens: 4000, region: eu, price: { input: 1.5, output: 3 } }
+  big:    { provider: one, tier: premium,  quality: 0.9, context_tokens: 100000, max_output_tokens: 8000, region: us, price: { input: 10, cached_input: 1, output: 30 }, supports: [tools, vision, json_schema] }
+  middle: { provider: one, tier: standard, quality: 0.7, context_tokens: 100000, max_output_tokens: 8000, region: eu, price: { input: 1, cached_input: 0.1, output: 3 }, supports: [tools], equivalents: [twin] }
+  twin:   { provider: one, tier: standard, quality: 0.7, context_tokens: 8000, max_output_tokens: 4000, region: eu, price: { input: 1.5, cached_input: 0.15, output: 3 } }
   dark:   { provider: off, tier: premium,  quality: 0.99, context_tokens: 100000, price: { input: 1, output: 1 } }
   home:   { provider: one, tier: local, quality: 0.5, context_tokens: 32000, max_output_tokens: 4000, region: eu, price: 0 }
   vectors: { provider: one, tier: standard, price: { input: 0.02 }, supports: [embeddings] }
@@ -59,7 +59,7 @@ pub struct Still {
     pub arms: FxHashMap<ModelId, ArmStats>,
     pub purse: Purse,
     pub left: Option<PicoUsd>,
-    pub session: Option<ModelId>,
+    pub session: Option<Staying>,
 }
 
 pub const LEARN: LearnParams = LearnParams {
@@ -97,7 +97,7 @@ impl RuntimeView for Still {
         self.left.is_none_or(|left| worst_case <= left)
     }
 
-    fn session_model(&self) -> Option<ModelId> {
+    fn session(&self) -> Option<Staying> {
         self.session.clone()
     }
 }
@@ -158,6 +158,16 @@ impl Case {
     }
 }
 
+/// A conversation with a model, so much of it warm.
+pub fn staying(model: &str, warm_tokens: u64) -> Staying {
+    Staying {
+        model: model.into(),
+        warm_tokens,
+        for_an_hour: false,
+        is_maker: true,
+    }
+}
+
 /// Names of a plan's candidates in order, joined by spaces.
 pub fn names(plan: &Plan) -> String {
     let names: Vec<&str> = plan
@@ -207,6 +217,7 @@ pub fn call(model: &str) -> Call {
         end_user: None,
         metadata: Vec::new(),
         directives: Directives::default(),
+        maker: None,
     }
 }
 

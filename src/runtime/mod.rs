@@ -38,5 +38,5 @@ pub use limiter::{
 };
 pub use reservation::AttemptReservation;
 pub use retry_budget::{RetryBudget, RetryParams, backoff, parse_http_date, parse_retry_after};
-pub use sessions::{SessionKey, Sessions};
+pub use sessions::{Session, SessionAnswer, Sessions};
 pub use simulated::SimulatedParams;

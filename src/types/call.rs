@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::caller::Tier;
+use super::ids::ProviderId;
 use super::money::PicoUsd;
 use super::price::PossibleTiers;
 
@@ -152,6 +153,47 @@ pub struct Turn {
     pub parts: SmallVec<[Part; 1]>,
     /// Tool calls that the assistant made in this turn.
     pub tool_calls: u16,
+    /// The first of them.
+    pub first_call: Option<ToolCallAt>,
+    /// The turn holds thoughts of the model, or what proves that something is its own.
+    pub thoughts: bool,
+    /// A tool's result that the client itself calls an error (Anthropic's `is_error`).
+    pub failed: bool,
+}
+
+impl Turn {
+    /// A turn in which nothing is said yet.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role,
+            parts: SmallVec::new_const(),
+            tool_calls: 0,
+            first_call: None,
+            thoughts: false,
+            failed: false,
+        }
+    }
+}
+
+/// Where a tool call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToolCallAt {
+    /// Its id: the inside of a JSON string; empty where it has none.
+    pub id: Span,
+    /// What it is called with, as JSON; in OpenAI's chat with the tool's name.
+    pub input: Span,
+}
+
+/// Whose work a conversation's last turns are, as far as it went through here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maker {
+    /// The provider.
+    pub provider: ProviderId,
+    /// It serves Anthropic's models, whose signatures hold on every platform that serves them.
+    pub claude: bool,
+    /// So many runs of the assistant's turns, from the beginning, were made by other providers before.
+    pub foreign_runs: u32,
 }
 
 /// What a model must be able to do to serve the request.
@@ -244,8 +286,10 @@ pub struct Directives {
     pub max_cost: Option<PicoUsd>,
     /// `x-tollgate-tags`: attribution only; they never select an enforcing budget.
     pub tags: Vec<(String, String)>,
-    /// `x-tollgate-session`, else the body's `prompt_cache_key`.
+    /// `x-tollgate-session`.
     pub session: Option<String>,
+    /// The body's `prompt_cache_key`: what shares it shares a prompt cache.
+    pub prompt_cache_key: Option<String>,
     /// `cache-control`.
     pub cache: CacheControl,
     /// `idempotency-key`.
@@ -297,9 +341,56 @@ pub struct Call {
     pub metadata: Vec<(String, String)>,
     /// What the headers asked for.
     pub directives: Directives,
+    /// Who answered before in this conversation, where that is known.
+    pub maker: Option<Maker>,
 }
 
+/// Turns at the end of a conversation that are looked at to see where it stands.
+const LAST_TURNS: usize = 64;
+
 impl Call {
+    /// True while a chain is under way: tools were called and the model has not gone on yet, or its own
+    /// turn is the last. What it thought and the ids of its calls are needed until it has answered; when
+    /// the user speaks after its answer, providers themselves leave the thoughts before that out.
+    #[must_use]
+    pub fn is_mid_chain(&self) -> bool {
+        let mut last = self.turns.iter().rev().take(LAST_TURNS);
+        let Some(end) = last.clone().next() else {
+            return false;
+        };
+        if end.role == Role::Assistant {
+            return true;
+        }
+        let said = last.find(|turn| matches!(turn.role, Role::Assistant | Role::Tool));
+        said.is_some_and(|turn| turn.role == Role::Tool || turn.tool_calls > 0)
+    }
+
+    /// True when some model has answered in this conversation before.
+    #[must_use]
+    pub fn is_answered_before(&self) -> bool {
+        let mut turns = self.turns.iter();
+        turns.any(|turn| matches!(turn.role, Role::Assistant | Role::Tool))
+    }
+
+    /// Runs of the assistant's turns: what it said between two turns of anybody else.
+    #[must_use]
+    pub fn assistant_runs(&self) -> u32 {
+        let mut runs = 0;
+        let mut inside = false;
+        for turn in &self.turns {
+            let is_assistant = turn.role == Role::Assistant;
+            runs += u32::from(is_assistant && !inside);
+            inside = is_assistant;
+        }
+        runs
+    }
+
+    /// True when some turn holds thoughts of a model.
+    #[must_use]
+    pub fn has_thoughts(&self) -> bool {
+        self.turns.iter().any(|turn| turn.thoughts)
+    }
+
     /// The raw bytes of a span.
     #[must_use]
     pub fn raw(&self, span: Span) -> &[u8] {

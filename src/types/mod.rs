@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod call;
 pub mod caller;
 pub mod chat;
+pub mod conversation;
 pub mod currency;
 pub mod event;
 pub mod features;
@@ -23,9 +24,11 @@ pub mod usage;
 
 pub use attempt::{AttemptFailure, Next};
 pub use call::{
-    CacheControl, Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
+    CacheControl, Call, Directives, Endpoint, Field, Maker, Needs, Part, Role, Span, StreamRequest,
+    ToolCallAt, Turn,
 };
 pub use caller::{AllowList, Caller, Tier};
+pub use conversation::{Conversation, ConversationKey, Verdict, Weighing};
 pub use currency::{Currency, CurrencyAmount, ExchangeRate, PerUsd};
 pub use event::{Event, EventKind, Severity};
 pub use features::{Features, Signal, TaskScore};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::conversation::Weighing;
 use super::ids::{LevelName, ModelId, TaskName};
 use super::money::PicoUsd;
 
@@ -160,4 +161,8 @@ pub struct Plan {
     pub propensity: f64,
     /// How many of `candidates` are the cell's own; what follows is the ladder's.
     pub own: usize,
+    /// The conversation's model weighed against the policy's choice, where one is known.
+    pub weighing: Option<Weighing>,
+    /// Models that could serve the request, where none of the candidates can: for the client's error.
+    pub would_serve: Vec<ModelId>,
 }

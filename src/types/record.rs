@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::call::Endpoint;
+use super::conversation::Conversation;
 use super::features::Features;
 use super::ids::{
     AppId, ConfigVersion, DeploymentId, KeyId, LevelName, ModelId, ProviderId, RequestId, TaskName,
@@ -246,6 +247,9 @@ pub struct RequestRecord {
     /// The trace that the client's `traceparent` names, for the log line; `decision` keeps it.
     #[serde(skip)]
     pub trace_id: Option<Box<str>>,
+    /// The conversation that it belongs to; not kept.
+    #[serde(skip)]
+    pub conversation: Option<Box<Conversation>>,
     /// How it ended.
     pub outcome: Outcome,
     /// The status that the client got.

@@ -1,6 +1,7 @@
 //! ONE attempt at one deployment: endpoint, signature, encoding, sending, and waiting until the
 //! answer (or the first event of a stream) is there. Knows nothing of plans, retries or money.
 
+mod abroad;
 mod counting;
 pub mod relay;
 mod request;

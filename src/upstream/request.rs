@@ -13,7 +13,7 @@ use crate::wire;
 use crate::wire::translate::UpstreamPath;
 
 use super::signer::Credential;
-use super::{Outbound, translation};
+use super::{Outbound, abroad, translation};
 
 pub(super) const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
@@ -130,19 +130,24 @@ fn content(outbound: &Outbound<'_>) -> Result<Content, AttemptFailure> {
         let path = translation.path(outbound);
         return Ok(Content { body, path, notes });
     }
+    let path = match call.endpoint {
+        Endpoint::Messages => translation::path(outbound),
+        endpoint => UpstreamPath {
+            path: endpoint.path().into(),
+            query: None,
+        },
+    };
+    if let Some(abroad) = abroad::of(outbound) {
+        let (body, notes) = translation::settled(outbound, abroad)?;
+        return Ok(Content { body, path, notes });
+    }
     let ask_usage = call.stream.wanted
         && call.endpoint.generates()
         && !outbound.provider.quirks.no_stream_options;
     let body = wire::spoken(call.endpoint).encode_request(call, model, ask_usage);
     Ok(Content {
         body,
-        path: match call.endpoint {
-            Endpoint::Messages => translation::path(outbound),
-            endpoint => UpstreamPath {
-                path: endpoint.path().into(),
-                query: None,
-            },
-        },
+        path,
         notes: Notes::default(),
     })
 }

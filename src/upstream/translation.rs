@@ -21,6 +21,7 @@ use crate::wire::translate::{
 };
 use crate::wire::{self, DialectId};
 
+use super::abroad::{self, Abroad};
 use super::{EventSource, Outbound, WholeReply};
 
 /// Client's and upstream's dialect, where they differ.
@@ -80,32 +81,7 @@ impl Translation {
     /// # Errors
     /// When the upstream's dialect cannot express it; another model's may.
     pub fn request(&self, outbound: &Outbound<'_>) -> Result<(Bytes, Notes), AttemptFailure> {
-        let call = outbound.call;
-        let body = std::str::from_utf8(&call.body).unwrap_or_default();
-        let neutral = self
-            .client
-            .read_request(call.endpoint, body)
-            .map_err(|error| refused_here(call, error))?;
-        let mut notes = Notes::default();
-        let body = self
-            .upstream
-            .write_request(&neutral, &target(outbound), &mut notes)
-            .map_err(|inexpressible| {
-                let mut error =
-                    ProxyError::new(ErrorKind::InvalidRequest, inexpressible.to_string());
-                error.param = Some(inexpressible.field.into_owned());
-                refused_here(call, error)
-            })?;
-        for note in notes.iter() {
-            tracing::debug!(
-                provider = outbound.provider.id.as_str(),
-                model = outbound.model.id.as_str(),
-                field = &*note.field,
-                what = note.what,
-                "translated"
-            );
-        }
-        Ok((body, notes))
+        written(outbound, self.client, self.upstream, abroad::of(outbound))
     }
 
     /// Where the request goes.
@@ -158,6 +134,52 @@ impl Translation {
             is_over: false,
         }))
     }
+}
+
+/// A request in the client's own dialect, without what is other providers' work.
+///
+/// # Errors
+/// As for any translation.
+pub(super) fn settled(
+    outbound: &Outbound<'_>,
+    abroad: Abroad,
+) -> Result<(Bytes, Notes), AttemptFailure> {
+    let dialect = wire::dialect_of(outbound.call.endpoint).translate();
+    written(outbound, dialect, dialect, Some(abroad))
+}
+
+fn written(
+    outbound: &Outbound<'_>,
+    client: &dyn Translate,
+    upstream: &dyn Translate,
+    abroad: Option<Abroad>,
+) -> Result<(Bytes, Notes), AttemptFailure> {
+    let call = outbound.call;
+    let body = std::str::from_utf8(&call.body).unwrap_or_default();
+    let mut neutral = client
+        .read_request(call.endpoint, body)
+        .map_err(|error| refused_here(call, error))?;
+    let mut notes = Notes::default();
+    if let Some(abroad) = abroad {
+        abroad.settle(&mut neutral, &mut notes);
+    }
+    let body = upstream
+        .write_request(&neutral, &target(outbound), &mut notes)
+        .map_err(|inexpressible| {
+            let mut error = ProxyError::new(ErrorKind::InvalidRequest, inexpressible.to_string());
+            error.param = Some(inexpressible.field.into_owned());
+            refused_here(call, error)
+        })?;
+    for note in notes.iter() {
+        tracing::debug!(
+            provider = outbound.provider.id.as_str(),
+            model = outbound.model.id.as_str(),
+            field = &*note.field,
+            what = note.what,
+            "translated"
+        );
+    }
+    Ok((body, notes))
 }
 
 /// A request that this upstream cannot be asked: nothing is sent, and another model may do.

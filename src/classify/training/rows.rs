@@ -197,13 +197,13 @@ pub fn call_of(turns: &[(Role, &str)]) -> Call {
         let end = body.len() - 1;
         body.push('}');
         let at = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
+        let text = Part::Text(Span {
+            start: at(start),
+            end: at(end),
+        });
         decoded.push(Turn {
-            role: *role,
-            parts: smallvec![Part::Text(Span {
-                start: at(start),
-                end: at(end),
-            })],
-            tool_calls: 0,
+            parts: smallvec![text],
+            ..Turn::new(*role)
         });
     }
     body.push_str("]}");
@@ -222,5 +222,6 @@ pub fn call_of(turns: &[(Role, &str)]) -> Call {
         end_user: None,
         metadata: Vec::new(),
         directives: Directives::default(),
+        maker: None,
     }
 }

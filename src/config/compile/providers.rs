@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use indexmap::IndexMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Context, at, billing, milliseconds, signing};
 use crate::config::schema::{
@@ -59,14 +60,21 @@ fn compile_one(cx: &mut Context<'_, '_>, name: &str, provider: &ProviderConfig) 
         signer: signer.unwrap_or(Signer::None),
         headers: headers(cx, name, &provider.headers),
         limits,
+        prompt_cache: Duration::from_secs(provider.prompt_cache_seconds),
         propagate_trace: provider.propagate_trace,
-        quirks: Quirks {
-            no_stream_options: provider
-                .quirks
-                .iter()
-                .any(|quirk| matches!(quirk, QuirkConfig::NoStreamOptions)),
-        },
+        quirks: quirks(&provider.quirks),
     }
+}
+
+fn quirks(named: &[QuirkConfig]) -> Quirks {
+    let mut quirks = Quirks::default();
+    for quirk in named {
+        match quirk {
+            QuirkConfig::NoStreamOptions => quirks.no_stream_options = true,
+            QuirkConfig::ShortCallIds => quirks.short_call_ids = true,
+        }
+    }
+    quirks
 }
 
 /// The dialect that the file names.

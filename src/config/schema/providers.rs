@@ -40,6 +40,12 @@ pub struct ProviderConfig {
     /// Limits of the account, over all its models.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How long it keeps a prompt in its cache that nobody asks for again, seconds; afterwards a
+    /// conversation's cache is worth nothing. Default: 300, Anthropic's five minutes and the least that
+    /// OpenAI names. What was written to be kept for an hour counts for an hour.
+    #[serde(default = "five_minutes")]
+    #[schemars(range(max = 86400))]
+    pub prompt_cache_seconds: u64,
     /// Known deviations from the dialect.
     #[serde(default)]
     pub quirks: Vec<QuirkConfig>,
@@ -52,6 +58,10 @@ pub struct ProviderConfig {
     pub propagate_trace: bool,
     /// Answers by itself instead of calling anybody: for demonstrations, staging and tests.
     pub simulated: Option<SimulatedConfig>,
+}
+
+const fn five_minutes() -> u64 {
+    300
 }
 
 /// A wire format.
@@ -92,6 +102,9 @@ pub enum QuirkConfig {
     /// Refuses `stream_options`: it is not sent, and a stream's usage is estimated unless it comes by
     /// itself.
     NoStreamOptions,
+    /// Refuses ids of tool calls that are not nine letters or digits (Mistral): others' are replaced, in
+    /// calls and results alike.
+    ShortCallIds,
 }
 
 /// How a provider bills answers that are not read to their end.

@@ -318,6 +318,8 @@ async fn to_model(
         excluded: Vec::new(),
         reason: Reason::Pinned,
         propensity: 1.0,
+        weighing: None,
+        would_serve: Vec::new(),
         own: 1,
     };
     relaying.exchange.record.reason = Some(Reason::Pinned);

@@ -81,6 +81,7 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
         cache: column_word(row, "cache")?,
         fingerprint: row.get("fingerprint")?,
         trace_id: None,
+        conversation: None,
         outcome: column_word(row, "outcome")?,
         status: row.get("status")?,
         error_code: row.get("error_code")?,

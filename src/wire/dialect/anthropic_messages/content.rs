@@ -5,8 +5,7 @@
 
 use jiter::Peek;
 
-use super::decode::blank_turn;
-use crate::types::{Needs, Part, Role, Turn};
+use crate::types::{Needs, Part, Role, Span, ToolCallAt, Turn};
 use crate::wire::dialect::openai_chat::fault::Fault;
 use crate::wire::json_walk::Walk;
 
@@ -20,8 +19,8 @@ pub(super) fn message(
     needs: &mut Needs,
 ) -> Result<(), Fault> {
     let param = |member: &str| format!("messages[{index}].{member}");
-    let mut turn = blank_turn(Role::Other);
-    let mut results = blank_turn(Role::Tool);
+    let mut turn = Turn::new(Role::Other);
+    let mut results = Turn::new(Role::Tool);
     let (mut role, mut has_content) = (None, false);
     walk.object(|walk, member| {
         match (&*member.name, member.peek) {
@@ -79,9 +78,12 @@ pub(super) struct Content<'t> {
 /// What of a block has been read.
 #[derive(Default)]
 struct Seen {
-    kind: Option<crate::types::Span>,
-    text: Option<crate::types::Span>,
+    kind: Option<Span>,
+    text: Option<Span>,
     has_content: bool,
+    id: Option<Span>,
+    input: Option<Span>,
+    is_error: bool,
 }
 
 impl<'t> Content<'t> {
@@ -144,6 +146,15 @@ impl<'t> Content<'t> {
                     seen.has_content = true;
                     inner.read(walk, peek)?;
                 }
+                (b"id", Peek::String) => seen.id = Some(walk.string()?),
+                (b"input", peek) => {
+                    walk.skip(peek)?;
+                    seen.input = Some(walk.since(member.start));
+                }
+                (b"is_error", Peek::True) => {
+                    seen.is_error = true;
+                    walk.skip(Peek::True)?;
+                }
                 (_, peek) => walk.skip(peek)?,
             }
             Ok(())
@@ -166,6 +177,10 @@ impl<'t> Content<'t> {
             ("tool_use", _) => {
                 self.needs.tools = true;
                 self.turn.tool_calls = self.turn.tool_calls.saturating_add(1);
+                if let (None, Some(input)) = (self.turn.first_call, seen.input) {
+                    let id = seen.id.unwrap_or(Span { start: 0, end: 0 });
+                    self.turn.first_call = Some(ToolCallAt { id, input });
+                }
             }
             ("tool_result", _) => {
                 self.needs.tools = true;
@@ -178,7 +193,18 @@ impl<'t> Content<'t> {
                 for part in inner.parts {
                     self.push(part);
                 }
+                if let Some(results) = &mut self.results {
+                    results.failed |= seen.is_error;
+                }
                 self.is_result = was;
+            }
+            ("thinking", Some(text)) => {
+                self.turn.thoughts = true;
+                self.push(Part::Text(text));
+            }
+            ("redacted_thinking", None) => {
+                self.turn.thoughts = true;
+                self.push(Part::Other(whole));
             }
             (_, Some(text)) => self.push(Part::Text(text)),
             (_, None) => self.push(Part::Other(whole)),

@@ -6,14 +6,11 @@
 
 use bytes::Bytes;
 use jiter::Peek;
-use smallvec::SmallVec;
 
 use super::content::{self, Content};
 use super::members::Known;
 use crate::error::ProxyError;
-use crate::types::{
-    Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
-};
+use crate::types::{Call, Directives, Endpoint, Field, Needs, Role, Span, StreamRequest, Turn};
 use crate::wire::dialect::client_body;
 use crate::wire::dialect::openai_chat::fault::Fault;
 use crate::wire::dialect::openai_chat::members::{boolean, count, text};
@@ -72,6 +69,7 @@ impl Draft {
             end_user: None,
             metadata: Vec::new(),
             directives: Directives::default(),
+            maker: None,
         };
         Self {
             call,
@@ -113,7 +111,7 @@ impl Draft {
             Known::Model => self.model(walk, member)?,
             Known::Messages => self.messages(walk, peek)?,
             Known::System => {
-                let mut system = blank_turn(Role::System);
+                let mut system = Turn::new(Role::System);
                 Content::new("system".to_owned(), &mut system, &mut self.call.needs)
                     .read(walk, peek)?;
                 self.system = Some(system);
@@ -228,14 +226,5 @@ impl Draft {
             self.call.turns.insert(0, system);
         }
         Ok(self.call)
-    }
-}
-
-/// A turn in which nothing is said yet.
-pub(super) fn blank_turn(role: Role) -> Turn {
-    Turn {
-        role,
-        parts: SmallVec::<[Part; 1]>::new(),
-        tool_calls: 0,
     }
 }

@@ -37,9 +37,7 @@ const MAX_SESSION_BYTES: usize = 256;
 pub fn decode(endpoint: Endpoint, body: Bytes, directives: Directives) -> Result<Call, ProxyError> {
     let mut call = client_body::decode(body, |body| read(endpoint, body))?;
     let from_body = std::mem::replace(&mut call.directives, directives);
-    if call.directives.session.is_none() {
-        call.directives.session = from_body.session;
-    }
+    call.directives.prompt_cache_key = from_body.prompt_cache_key;
     Ok(call)
 }
 
@@ -79,6 +77,7 @@ impl Draft {
             end_user: None,
             metadata: Vec::new(),
             directives: Directives::default(),
+            maker: None,
         };
         Self {
             call,
@@ -175,7 +174,7 @@ impl Draft {
             }
             Known::Metadata => self.metadata(walk, peek)?,
             Known::PromptCacheKey => {
-                self.call.directives.session =
+                self.call.directives.prompt_cache_key =
                     text(walk, "prompt_cache_key", peek, MAX_SESSION_BYTES)?;
             }
             // A provider's own store knows no keys of ours: whoever guessed an id could read on in
@@ -222,11 +221,7 @@ impl Draft {
         param: &'static str,
         peek: Peek,
     ) -> Result<(), Fault> {
-        let mut turn = Turn {
-            role: Role::User,
-            parts: smallvec::SmallVec::new(),
-            tool_calls: 0,
-        };
+        let mut turn = Turn::new(Role::User);
         match peek {
             Peek::String => turn.parts.push(Part::Text(walk.string()?)),
             Peek::Array => messages::inputs(walk, param, &mut turn)?,

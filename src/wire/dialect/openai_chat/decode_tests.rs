@@ -158,7 +158,10 @@ fn numbers_and_names_of_a_request() {
         full.metadata[0],
         ("feature".to_owned(), "search".to_owned())
     );
-    assert_eq!(full.directives.session.as_deref(), Some("thread-7"));
+    assert_eq!(
+        full.directives.prompt_cache_key.as_deref(),
+        Some("thread-7")
+    );
     assert!(full.stream.wanted && full.stream.include_usage);
     assert_eq!(
         full.raw_text(full.stream.include_usage_value.expect("a value")),
@@ -181,6 +184,7 @@ fn numbers_and_names_of_a_request() {
     let json = body(&with(r#","prompt_cache_key":"body""#));
     let call = decode(Endpoint::ChatCompletions, json, header).expect("a call");
     assert_eq!(call.directives.session.as_deref(), Some("header"));
+    assert_eq!(call.directives.prompt_cache_key.as_deref(), Some("body"));
 }
 
 #[test]
@@ -425,7 +429,7 @@ fn long_names_are_cut_or_refused() {
     )));
     assert_eq!(found.end_user.map(|user| user.len()), Some(256));
     assert_eq!(
-        found.directives.session.map(|session| session.len()),
+        found.directives.prompt_cache_key.map(|key| key.len()),
         Some(256)
     );
     check_refused(

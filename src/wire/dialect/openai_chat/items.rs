@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::fault::Fault;
 use super::messages::{parts, role_named};
-use crate::types::{Needs, Part, Role, Turn};
+use crate::types::{Needs, Part, Role, Span, ToolCallAt, Turn};
 use crate::wire::json_walk::Walk;
 
 pub(super) const INPUT_ALLOWED: &str = "a string or a non-empty array of items";
@@ -14,9 +14,8 @@ pub(super) const INPUT_ALLOWED: &str = "a string or a non-empty array of items";
 /// A turn of one part.
 pub(super) fn said(role: Role, part: Part) -> Turn {
     Turn {
-        role,
         parts: SmallVec::from_iter([part]),
-        tool_calls: 0,
+        ..Turn::new(role)
     }
 }
 
@@ -47,12 +46,9 @@ pub(super) fn turns(
 }
 
 fn item(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fault> {
-    let mut turn = Turn {
-        role: Role::Other,
-        parts: SmallVec::new(),
-        tool_calls: 0,
-    };
+    let mut turn = Turn::new(Role::Other);
     let (mut kind, mut role, mut read) = (None, None, false);
+    let (mut call_id, mut input) = (Span { start: 0, end: 0 }, None);
     let param = |member: &str| format!("input[{index}].{member}");
     walk.object(|walk, member| {
         match (&*member.name, member.peek) {
@@ -77,6 +73,11 @@ fn item(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
                     parts(walk, &param(name), &mut turn, needs)?;
                 }
             }
+            (b"call_id", Peek::String) => call_id = walk.string()?,
+            (b"arguments" | b"input", peek) => {
+                walk.skip(peek)?;
+                input = Some(walk.since(member.start));
+            }
             (_, peek) => walk.skip(peek)?,
         }
         Ok(())
@@ -92,6 +93,7 @@ fn item(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
         (Some("reasoning"), _) => {
             // What it thought is no turn's text: it has been answered.
             turn.parts.clear();
+            turn.thoughts = true;
             Role::Assistant
         }
         (Some(kind), _) if kind.ends_with("_output") => {
@@ -101,6 +103,7 @@ fn item(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
         (Some(kind), _) if kind.ends_with("_call") => {
             needs.tools = true;
             turn.tool_calls = 1;
+            turn.first_call = input.map(|input| ToolCallAt { id: call_id, input });
             Role::Assistant
         }
         _ => Role::Other,

@@ -3,12 +3,10 @@
 //! Strict where a wrong type would hide text from the classifier and the token estimate; lenient
 //! where an upstream may know more than we do (roles, types of parts, members).
 
-use jiter::Peek;
-use smallvec::SmallVec;
-
 use super::fault::Fault;
-use crate::types::{Needs, Part, Role, Turn};
+use crate::types::{Needs, Part, Role, Span, ToolCallAt, Turn};
 use crate::wire::json_walk::Walk;
+use jiter::Peek;
 
 pub(super) const MESSAGES_ALLOWED: &str = "a non-empty array of messages";
 pub(super) const INPUTS_ALLOWED: &str =
@@ -43,11 +41,7 @@ pub(super) fn turns(
 fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fault> {
     let mut role = None;
     let mut content_seen = false;
-    let mut turn = Turn {
-        role: Role::Other,
-        parts: SmallVec::new(),
-        tool_calls: 0,
-    };
+    let mut turn = Turn::new(Role::Other);
     let param = |member: &str| format!("messages[{index}].{member}");
     walk.object(|walk, member| {
         match (&*member.name, member.peek) {
@@ -72,7 +66,7 @@ fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
             }
             (b"tool_calls", Peek::Array) => walk.array(|walk, _, peek| {
                 turn.tool_calls = turn.tool_calls.saturating_add(1);
-                walk.skip(peek).map_err(Fault::from)
+                tool_call(walk, peek, &mut turn)
             })?,
             (b"tool_calls", peek) if peek != Peek::Null => {
                 let allowed = "an array of tool calls or null";
@@ -81,6 +75,14 @@ fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
             (b"function_call", Peek::Object) => {
                 turn.tool_calls = turn.tool_calls.max(1);
                 walk.skip(Peek::Object)?;
+                turn.first_call.get_or_insert(ToolCallAt {
+                    id: Span { start: 0, end: 0 },
+                    input: walk.since(member.start),
+                });
+            }
+            (b"reasoning_content" | b"reasoning" | b"reasoning_details", peek) => {
+                turn.thoughts |= peek != Peek::Null;
+                walk.skip(peek)?;
             }
             (_, peek) => walk.skip(peek)?,
         }
@@ -94,6 +96,33 @@ fn turn(walk: &mut Walk<'_>, index: usize, needs: &mut Needs) -> Result<Turn, Fa
     // A conversation in which tools were called needs a model that understands such turns.
     needs.tools |= turn.tool_calls > 0 || role == Role::Tool;
     Ok(turn)
+}
+
+/// Reads one of a message's tool calls as far as conversations are told apart by it.
+fn tool_call(walk: &mut Walk<'_>, peek: Peek, turn: &mut Turn) -> Result<(), Fault> {
+    if peek != Peek::Object {
+        return walk.skip(peek).map_err(Fault::from);
+    }
+    let (mut id, mut input) = (Span { start: 0, end: 0 }, None);
+    walk.object(|walk, member| {
+        match (&*member.name, member.peek) {
+            (b"id", Peek::String) => id = walk.string()?,
+            (b"function" | b"custom", peek) => {
+                walk.skip(peek)?;
+                input = Some(walk.since(member.start));
+            }
+            (b"extra_content", peek) => {
+                turn.thoughts |= peek != Peek::Null;
+                walk.skip(peek)?;
+            }
+            (_, peek) => walk.skip(peek)?,
+        }
+        Ok::<(), Fault>(())
+    })?;
+    if let (None, Some(input)) = (turn.first_call, input) {
+        turn.first_call = Some(ToolCallAt { id, input });
+    }
+    Ok(())
 }
 
 pub(super) fn role_named(name: &str) -> Role {

@@ -212,7 +212,7 @@ fn decoding_finds_what_routing_needs() {
     assert_eq!(call.max_output_tokens, Some(100));
     assert_eq!(call.tools, 3);
     assert!(call.needs.tools && call.needs.vision && call.needs.json_schema);
-    assert_eq!(call.directives.session.as_deref(), Some("p"));
+    assert_eq!(call.directives.prompt_cache_key.as_deref(), Some("p"));
     assert_eq!(call.end_user.as_deref(), Some("u"));
     assert!(call.stream.include_usage && !call.stream.wanted);
     let roles: Vec<R> = call.turns.iter().map(|turn| turn.role).collect();
