@@ -345,6 +345,7 @@ pub(super) fn converse(
             for_an_hour: session.for_an_hour,
             model: session.model,
             is_maker,
+            asked_for: call.directives.session.is_some(),
         })
     });
     (Some(Box::new(conversation)), staying)

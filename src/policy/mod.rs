@@ -70,6 +70,8 @@ pub struct Staying {
     pub for_an_hour: bool,
     /// The model made the conversation's last turns; else it only shares a prompt cache with them.
     pub is_maker: bool,
+    /// The client asked for it: `x-tollgate-session`.
+    pub asked_for: bool,
 }
 
 /// The state of the budgets that pay for a caller; where several match, the strictest of each.

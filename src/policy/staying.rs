@@ -11,7 +11,8 @@
 //! ```
 //!
 //! and the conversation goes if the gain is more than the loss. In the middle of a chain of tool calls
-//! or of thoughts it never goes while its model can be tried.
+//! or of thoughts it never goes while its model can be tried; nor does one that the client has named
+//! (`x-tollgate-session`) while its model is among the candidates.
 
 use crate::config::snapshot::{Objective, Policy, SelectParams};
 use crate::types::{Call, ModelId, PicoUsd, Role, Tokens, Verdict, Weighing};
@@ -47,7 +48,7 @@ pub fn weigh(
         Verdict::Chain
     } else if other == Some(kept) {
         Verdict::Agrees
-    } else if other.is_some() && weighing.gain > weighing.loss {
+    } else if !staying.asked_for && other.is_some() && weighing.gain > weighing.loss {
         Verdict::Goes
     } else {
         Verdict::Stays

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::plan::refusal;
-use super::tests_support::{Case, LEARN, call, left_out, names};
-use super::{Purse, explain};
+use super::tests_support::{Case, LEARN, call, left_out, names, staying};
+use super::{Purse, Staying, explain};
 use crate::error::ErrorKind;
 use crate::runtime::{ArmStats, OnExhausted};
 use crate::types::{Endpoint, PicoUsd, Reason, Tier};
@@ -233,6 +233,28 @@ fn a_rising_price_of_money_shades_to_cheaper_models_and_premium_callers_last() {
     assert_eq!(
         at(2.0, Tier::Premium),
         ("middle".to_owned(), Reason::Budget)
+    );
+}
+
+#[test]
+fn named_sessions_stay_on_their_model_while_it_is_feasible() {
+    let named = || {
+        Some(Staying {
+            asked_for: true,
+            ..staying("twin", 0)
+        })
+    };
+    let session = case(|case| case.view.session = named());
+    check(&session, "twin big middle home", "", Reason::Session);
+    let gone = case(|case| {
+        case.view.session = named();
+        case.view.open = vec![case.index("twin")];
+    });
+    check(
+        &gone,
+        "big middle home",
+        "twin:breaker_open",
+        Reason::Matrix,
     );
 }
 

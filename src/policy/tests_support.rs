@@ -165,6 +165,7 @@ pub fn staying(model: &str, warm_tokens: u64) -> Staying {
         warm_tokens,
         for_an_hour: false,
         is_maker: true,
+        asked_for: false,
     }
 }
 
