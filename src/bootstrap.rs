@@ -3,6 +3,7 @@
 pub mod alerts;
 mod gossip;
 mod hydrate;
+mod keeping;
 mod keys;
 pub mod learned;
 mod retention;
@@ -36,7 +37,9 @@ use crate::runtime::latency_target::LatencyTargets;
 use crate::runtime::lengths::Lengths;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, LedgerError, LedgerOptions, Notebook, SharedError, StoredKeys};
+use crate::stores::{
+    Ledger, LedgerError, LedgerOptions, Notebook, SharedError, ShelfError, StoredKeys,
+};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{BudgetGauges, ReservesBelow};
 
@@ -52,6 +55,9 @@ pub enum StartError {
     /// The ledger cannot be opened or read.
     #[error("the ledger cannot be used: {0}")]
     Ledger(#[from] LedgerError),
+    /// The store of responses cannot be opened.
+    #[error(transparent)]
+    Responses(#[from] ShelfError),
     /// The shared store's address cannot be used.
     #[error(transparent)]
     Shared(#[from] SharedError),
@@ -115,6 +121,7 @@ pub fn gateway(mut snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>,
         limiters,
         replicas,
     } = sharing::shared(&snapshot.state, &notebook, options.clock.clone())?;
+    let responses = keeping::responses(&snapshot.state)?;
     let stored_keys = match replicas {
         Some(_) => keys::noted(&notebook)?,
         None => StoredKeys::default(),
@@ -133,6 +140,7 @@ pub fn gateway(mut snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>,
     let gateway = Gateway {
         active: ArcSwap::from_pointee(active),
         limiters,
+        responses,
         replicas,
         stored_keys: Mutex::new(stored_keys),
         budgets,

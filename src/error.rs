@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Overloaded,
     /// An `idempotency-key` that came with another body before.
     IdempotencyKeyReused,
+    /// `previous_response_id` names nothing that is kept for this key.
+    PreviousResponseNotFound,
     /// `only-if-cached`, and it is not (RFC 9111 §5.2.1.7).
     NotCached,
     /// A fault of our own.
@@ -185,6 +187,14 @@ impl ErrorKind {
                 S::UNPROCESSABLE_ENTITY,
                 INVALID,
                 "idempotency_key_reused",
+                Outcome::Invalid,
+                false,
+            ),
+            // The status and code that OpenAI gives.
+            Self::PreviousResponseNotFound => row(
+                S::BAD_REQUEST,
+                INVALID,
+                "previous_response_not_found",
                 Outcome::Invalid,
                 false,
             ),

@@ -28,7 +28,7 @@ use crate::runtime::lengths::Lengths;
 use crate::runtime::limiter::Limiters;
 use crate::runtime::retry_budget::RetryBudget;
 use crate::runtime::sessions::Sessions;
-use crate::stores::{Ledger, Notebook, StoredKeys};
+use crate::stores::{Ledger, Notebook, Responses, StoredKeys};
 use crate::telemetry::Metrics;
 
 /// One configuration version with the state that it names, by the model's index.
@@ -78,6 +78,8 @@ pub struct Gateway {
     pub fingerprints: FingerprintKey,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// Responses that clients asked to be kept; `None`: nothing is kept.
+    pub responses: Option<Arc<Responses>>,
     /// The store that replicas share; `None`: there are no others.
     pub replicas: Option<Arc<Replicas>>,
     /// The virtual keys that the shared store has beside the file's.

@@ -1,6 +1,6 @@
 //! THE REQUEST: `handle` and `run`, the phases in order, on one screen.
 //!
-//! authenticate → decode → admit → classify → cache → plan → per attempt: reserve tokens and money,
+//! authenticate → decode → admit → recall → classify → cache → plan → per attempt: reserve tokens and money,
 //! send → answer. Each `?` leaves through the same door: the exchange settles what is open, records
 //! what happened and answers in the client's dialect. A new phase is one line here and one module.
 
@@ -10,10 +10,12 @@ mod counting;
 mod detached;
 mod endpoints;
 mod gathering;
+mod kept;
 mod last_resort;
 mod observing;
 mod planning;
 mod relay;
+mod remembered;
 mod repeated;
 mod respond;
 mod stakes;
@@ -32,9 +34,10 @@ use tokio::time::Instant;
 use crate::accounting::{Exchange, Keeper, Observer};
 use crate::error::{ErrorKind, ProxyError};
 use crate::gateway::{Active, Gateway};
+use crate::policy::Asked;
 use crate::resilience::Execution;
 use crate::server::TwoLengths;
-use crate::types::{Call, Endpoint, Features, RequestId};
+use crate::types::{Call, Caller, Endpoint, Features, RequestId};
 use crate::wire;
 use crate::{auth, classify, ingress, limits, policy, resilience};
 
@@ -136,7 +139,7 @@ async fn run(
 
     let directives = ingress::directives(&head.headers)?;
     let body = read_body(active, &head.headers, body).await?;
-    let mut call = wire::decode(endpoint, body, directives)?;
+    let call = wire::decode(endpoint, body, directives)?;
     respond::describe(&mut exchange.record, &call);
     let asked = policy::resolve(snapshot, &caller, &call)?;
 
@@ -145,6 +148,21 @@ async fn run(
         .inspect_err(|refused| observing::limited(gw, refused))?;
     exchange.hold(permit);
 
+    let request_id = exchange.record.request_id.clone();
+    let recalled = remembered::recall(gw, &caller, call, request_id.as_str()).await?;
+    let (call, memo) = recalled;
+    let answer = answer(gw, active, (caller, call, asked), exchange).await?;
+    Ok(answer.remembered(memo))
+}
+
+/// The phases of a request that is whole: from what it is about to its answer.
+async fn answer(
+    gw: &Arc<Gateway>,
+    active: &Arc<Active>,
+    (caller, mut call, asked): (Caller, Call, Asked),
+    exchange: &mut Exchange,
+) -> Result<Answer, ProxyError> {
+    let snapshot = &active.snapshot;
     let features = Arc::new(classify(gw, active, &call));
     let cell = classify::cell_of(snapshot, &call, &features)?;
     respond::classified(&mut exchange.record, &call, &features, &cell);

@@ -11,7 +11,7 @@ pub use drain::{Drains, Heir, Keeper, Orphaned};
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
 pub use pricing::Pricing;
 pub use relayed::{AnswerBroke, RelayedBody, RelayedParts};
-pub use stream::{Recorded, StreamBody, StreamParts, StreamTimeouts};
+pub use stream::{Recorded, Rewrite, StreamBody, StreamParts, StreamTimeouts};
 
 /// Output bytes of one token where the provider reports nothing: English text averages about four
 /// bytes per token in common tokenizers. The result is always marked as an estimate.

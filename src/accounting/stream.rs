@@ -71,7 +71,12 @@ pub struct StreamParts<B> {
     pub drains: Drains,
     /// Called at the end with the upstream's events, when somebody wants them.
     pub record_events: Option<Box<dyn FnOnce(Recorded) + Send>>,
+    /// What every event passes last, when somebody changes them on their way to the client.
+    pub rewrite: Option<Rewrite>,
 }
+
+/// Changes events on their way to the client. Gets each whole, in order, the last one before it leaves.
+pub type Rewrite = Box<dyn FnMut(Bytes) -> Bytes + Send>;
 
 /// A streamed answer on its way to the client.
 pub struct StreamBody<B>
@@ -97,6 +102,7 @@ where
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
     drains: Drains,
     recorder: Option<Recorder>,
+    rewrite: Option<Rewrite>,
 }
 
 /// Keeps a copy of the events for the cache, up to a size.
@@ -143,6 +149,7 @@ where
             abort: Box::pin(parts.abort),
             drains: parts.drains,
             recorder,
+            rewrite: parts.rewrite,
         };
         for event in parts.first {
             body.take(event);
@@ -159,7 +166,10 @@ where
                 self.take(event);
             }
             if let Some(bytes) = self.ready.pop_front() {
-                return Poll::Ready(Some(bytes));
+                return Poll::Ready(Some(match &mut self.rewrite {
+                    Some(rewrite) => rewrite(bytes),
+                    None => bytes,
+                }));
             }
             if self.source_ended {
                 return Poll::Ready(None);

@@ -326,6 +326,9 @@ impl Running {
             admin_handler,
         ));
         tasks.spawn(housekeeping(Arc::clone(&gateway), identity));
+        if let Some(responses) = gateway.responses.clone() {
+            tasks.spawn(responses.write_until(admin_stop.clone(), gateway.clock.clone()));
+        }
         if let Some(replicas) = gateway.replicas.clone() {
             let (budgets, limiters) = (Arc::clone(&gateway.budgets), Arc::clone(&gateway.limiters));
             let gossip = bootstrap::Gossip::new(Arc::clone(&replicas));
@@ -367,6 +370,11 @@ impl Running {
         }
         if let Err(error) = self.gateway.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed; its journal is replayed at the next start");
+        }
+        if let Some(responses) = &self.gateway.responses
+            && let Err(error) = responses.flush().await
+        {
+            tracing::error!(%error, "the last responses could not be written down; they are gone");
         }
         bootstrap::learned::save(&self.gateway).await;
         // The last requests may have crossed a threshold.

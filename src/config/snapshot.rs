@@ -135,6 +135,30 @@ pub struct StateParams {
     pub retention_days: Option<u32>,
     /// The store that several replicas share; `None`: this process is alone.
     pub shared: Option<SharedParams>,
+    /// What is kept of responses; `None`: nothing.
+    pub responses: Option<ResponsesParams>,
+}
+
+/// What is kept of responses, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponsesParams {
+    /// Where.
+    pub place: ResponsesPlace,
+    /// How long.
+    pub retention: Duration,
+    /// How much.
+    pub max_bytes: u64,
+}
+
+/// Where responses are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResponsesPlace {
+    /// In the process.
+    Memory,
+    /// In a SQLite file.
+    File(PathBuf),
+    /// In the store that replicas share.
+    Shared,
 }
 
 /// A store that several replicas share.

@@ -29,6 +29,12 @@ pub enum Route {
     Feedback,
     /// `GET /v1/requests/{request_id}`: the id, not yet checked.
     RequestRecord(String),
+    /// `GET` and `DELETE /v1/responses/{id}`: the id, not yet checked.
+    Response(String),
+    /// `GET /v1/responses/{id}/input_items`
+    ResponseInput(String),
+    /// `POST /v1/responses/{id}/cancel`
+    ResponseCancel(String),
 }
 
 /// Longest path that is looked at; model ids are capped well below it.
@@ -72,8 +78,15 @@ impl Route {
     const fn method(&self) -> &'static str {
         match self {
             Self::Relay(path) => path.methods(),
-            Self::Generate(_) | Self::CountTokens | Self::Explain | Self::Feedback => "POST",
-            Self::Models | Self::Model(_) | Self::RequestRecord(_) => "GET",
+            Self::Generate(_)
+            | Self::CountTokens
+            | Self::Explain
+            | Self::Feedback
+            | Self::ResponseCancel(_) => "POST",
+            Self::Response(_) => "GET, DELETE",
+            Self::Models | Self::Model(_) | Self::RequestRecord(_) | Self::ResponseInput(_) => {
+                "GET"
+            }
         }
     }
 }
@@ -104,8 +117,23 @@ fn of_path(path: &str) -> Option<Route> {
             if let Some(id) = below.strip_prefix("requests/") {
                 return decode_id(id).map(Route::RequestRecord);
             }
+            if let Some(below) = below.strip_prefix("responses/") {
+                return kept(below);
+            }
             RelayPath::parse(below).map(Route::Relay)
         }
+    }
+}
+
+/// What is asked of a kept response.
+fn kept(below: &str) -> Option<Route> {
+    let (id, what) = below.split_once('/').unwrap_or((below, ""));
+    let id = decode_id(id).filter(|id| !id.contains('/'))?;
+    match what {
+        "" => Some(Route::Response(id)),
+        "input_items" => Some(Route::ResponseInput(id)),
+        "cancel" => Some(Route::ResponseCancel(id)),
+        _ => None,
     }
 }
 
@@ -201,6 +229,17 @@ mod tests {
             check(
                 &on("GET BASE/requests/abc"),
                 &Route::RequestRecord("abc".to_owned()),
+            );
+            let id = || "resp_1".to_owned();
+            check(&on("GET BASE/responses/resp_1"), &Route::Response(id()));
+            check(&on("DELETE BASE/responses/resp_1"), &Route::Response(id()));
+            check(
+                &on("GET BASE/responses/resp_1/input_items"),
+                &Route::ResponseInput(id()),
+            );
+            check(
+                &on("POST BASE/responses/resp_1/cancel"),
+                &Route::ResponseCancel(id()),
             );
         }
     }

@@ -194,6 +194,7 @@ pub(super) fn replay(
         age_seconds: Some(found.age.as_secs()),
         replayed: false,
         caller: caller.clone(),
+        memo: None,
     }))
 }
 
@@ -268,6 +269,7 @@ pub(super) fn canned(
         age_seconds: None,
         replayed: false,
         caller: caller.clone(),
+        memo: None,
     })
 }
 

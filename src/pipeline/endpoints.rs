@@ -17,6 +17,7 @@ use crate::wire::dialect::openai_chat::models::{self, ModelEntry};
 use crate::{auth, learn, limits};
 
 use super::counting;
+use super::kept;
 use super::respond::{self, ReplyBody};
 
 /// Most requests that one call of `/v1/route` may explain.
@@ -42,6 +43,9 @@ pub(super) async fn serve(
         Route::Explain => explain(gw, active, &head.headers, body).await,
         Route::Feedback => feedback(gw, active, &head.headers, body).await,
         Route::RequestRecord(id) => record(gw, active, &head.headers, &id).await,
+        Route::Response(_) | Route::ResponseInput(_) | Route::ResponseCancel(_) => {
+            return kept::serve(gw, active, &head, &route, request_id).await;
+        }
         Route::Generate(_) | Route::Relay(_) => return respond::on_panic(),
     };
     match answered {

@@ -31,6 +31,7 @@ use crate::{ingress, limits};
 
 use super::cached::Fill;
 use super::gathering::Gathering;
+use super::remembered::{self, Memo};
 
 /// The body of every response of the data listener.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ pub(super) struct UpstreamAnswer {
     caller: Caller,
     fill: Fill,
     deadline: Instant,
+    memo: Option<Box<Memo>>,
 }
 
 /// An answer that no upstream gave.
@@ -107,6 +109,8 @@ pub(super) struct CannedAnswer {
     pub replayed: bool,
     /// Who answered, for the rate-limit headers.
     pub caller: Caller,
+    /// How it is kept.
+    pub memo: Option<Box<Memo>>,
 }
 
 impl Answer {
@@ -124,7 +128,18 @@ impl Answer {
             caller,
             fill,
             deadline,
+            memo: None,
         }))
+    }
+
+    /// The answer, to be kept as this says.
+    pub(super) fn remembered(mut self, memo: Option<Box<Memo>>) -> Self {
+        match &mut self {
+            Self::Upstream(answer) => answer.memo = memo,
+            // What is said again to an idempotency key is kept already.
+            Self::Canned(canned) => canned.memo = memo.filter(|_| !canned.replayed),
+        }
+        self
     }
 
     /// Turns the answer into a response; the exchange closes here or with the stream.
@@ -143,10 +158,12 @@ impl Answer {
                     caller,
                     fill,
                     deadline,
+                    memo,
                 } = *answer;
                 match reply {
                     Reply::Whole(whole) => {
-                        whole_response(gw, active, whole, &caller, fill, exchange)
+                        let served = Served { caller, fill, memo };
+                        whole_response(gw, active, whole, served, exchange)
                     }
                     Reply::Stream(stream) => stream_response(
                         gw,
@@ -154,9 +171,8 @@ impl Answer {
                         StreamInput {
                             stream,
                             call,
-                            caller,
-                            fill,
                             deadline,
+                            served: Served { caller, fill, memo },
                         },
                         exchange,
                     ),
@@ -166,14 +182,25 @@ impl Answer {
     }
 }
 
+/// For whom an answer is, and who remembers it.
+struct Served {
+    caller: Caller,
+    fill: Fill,
+    memo: Option<Box<Memo>>,
+}
+
 fn whole_response(
     gw: &Gateway,
     active: &Active,
     whole: WholeReply,
-    caller: &Caller,
-    fill: Fill,
+    served: Served,
     mut exchange: Exchange,
 ) -> Response<ReplyBody> {
+    let Served { caller, fill, memo } = served;
+    let whole = match &memo {
+        Some(memo) => memo.on_whole(whole),
+        None => whole,
+    };
     let outcome = if whole.facts.finish.truncated {
         Outcome::Truncated
     } else {
@@ -185,8 +212,13 @@ fn whole_response(
     let mut headers = common_headers(&exchange);
     note_translation(&mut headers, &mut exchange.record, &whole.notes);
     put(&mut headers, COST, &cost.to_string());
-    rate_headers(gw, active, caller, &mut headers);
+    rate_headers(gw, active, &caller, &mut headers);
     headers.insert(CONTENT_TYPE, JSON);
+    if let Some(memo) = memo {
+        store_header(&mut headers, &memo);
+        let origin = remembered::origin_of(&active.snapshot, &exchange.record);
+        memo.keep(body.clone(), &origin);
+    }
     exchange.close(outcome, StatusCode::OK.as_u16());
     response(StatusCode::OK, headers, ReplyBody::Whole(body))
 }
@@ -194,9 +226,8 @@ fn whole_response(
 struct StreamInput {
     stream: StreamReply,
     call: Call,
-    caller: Caller,
-    fill: Fill,
     deadline: Instant,
+    served: Served,
 }
 
 fn stream_response(
@@ -207,9 +238,14 @@ fn stream_response(
 ) -> Response<ReplyBody> {
     let mut headers = common_headers(&exchange);
     note_translation(&mut headers, &mut exchange.record, &input.stream.notes);
-    rate_headers(gw, active, &input.caller, &mut headers);
+    let Served { caller, fill, memo } = input.served;
+    rate_headers(gw, active, &caller, &mut headers);
     event_headers(&mut headers);
-    let record_events = input.fill.stream(gw, &exchange.record);
+    let record_events = fill.stream(gw, &exchange.record);
+    let rewrite = memo.map(|memo| {
+        store_header(&mut headers, &memo);
+        memo.rewrite(remembered::origin_of(&active.snapshot, &exchange.record))
+    });
     let body = StreamBody::new(StreamParts {
         dialect: wire::spoken(input.call.endpoint),
         exchange,
@@ -225,6 +261,7 @@ fn stream_response(
         abort: gw.abort_streams.clone().cancelled_owned(),
         drains: gw.drains.clone(),
         record_events,
+        rewrite,
     });
     response(
         StatusCode::OK,
@@ -254,8 +291,16 @@ fn canned_response(
     } else {
         headers.insert(CONTENT_TYPE, JSON);
     }
+    let body = match canned.memo {
+        None => canned.body,
+        Some(memo) => {
+            store_header(&mut headers, &memo);
+            let origin = remembered::origin_of(&active.snapshot, &exchange.record);
+            memo.on_canned(canned.body, canned.events, &origin)
+        }
+    };
     exchange.close(Outcome::Ok, StatusCode::OK.as_u16());
-    response(StatusCode::OK, headers, ReplyBody::Whole(canned.body))
+    response(StatusCode::OK, headers, ReplyBody::Whole(body))
 }
 
 /// An error that ends a model request.
@@ -345,6 +390,14 @@ pub(super) fn json(status: StatusCode, body: Bytes, request_id: &RequestId) -> R
     response(status, headers, ReplyBody::Whole(body))
 }
 
+/// Events outside a model request, all of them there.
+pub(super) fn events(body: Bytes, request_id: &RequestId) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::new();
+    put(&mut headers, REQUEST_ID, request_id.as_str());
+    event_headers(&mut headers);
+    response(StatusCode::OK, headers, ReplyBody::Whole(body))
+}
+
 fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -368,6 +421,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const COST: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const STORE: HeaderName = HeaderName::from_static("x-tollgate-store");
 const TRANSLATION: HeaderName = HeaderName::from_static("x-tollgate-translation");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -402,6 +456,13 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
         headers.insert(OVERHEAD, HeaderValue::from(record.overhead_us));
     }
     headers
+}
+
+/// That a response should be kept and is not.
+fn store_header(headers: &mut HeaderMap, memo: &Memo) {
+    if let Some(value) = memo.header() {
+        headers.insert(STORE, value);
+    }
 }
 
 /// What the upstream's dialect could not say, member by member: for the client, and with the decision

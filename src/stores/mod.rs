@@ -10,6 +10,7 @@ mod notebook;
 mod postgres;
 mod redis;
 mod report;
+mod responses;
 mod shared;
 mod source;
 mod sqlite;
@@ -31,6 +32,7 @@ pub use report::{
     CellScore, Dimension, FocusGroup, Repeated, Repeats, Report, ReportQuery, ReportReads,
     ReportRow, Sums, UnknownDimension,
 };
+pub use responses::{Bounds, KeptResponse, Responses, ShelfError, ShelfFull};
 pub use shared::{
     LEASE_TTL_MS, Post, Posted, RECOVERY_MS, SharedBoard, SharedError, SharedMemory, SharedStore,
     StoredKeys,

@@ -81,6 +81,7 @@ pub struct Metrics {
     alert_queue: IntGaugeVec,
     rate_limited: IntCounterVec,
     cache_requests: IntCounterVec,
+    responses_kept: IntCounterVec,
     policy_choices: IntCounterVec,
     reward_mean: GaugeVec,
     reload_successful: IntGauge,
@@ -357,6 +358,7 @@ impl Metrics {
                 "Requests or attempts refused by our limits.",
                 &["scope", "kind"],
             )?,
+            responses_kept: d.counter("tollgate_responses_kept_total", "Responses that were to be kept.", &["result"])?,
             cache_requests: d.counter("tollgate_cache_requests_total", "Cache look-ups.", &["level", "result"])?,
             policy_choices: d.counter(
                 "tollgate_policy_choices_total",
@@ -513,6 +515,11 @@ impl Metrics {
     /// Counts a refusal by one of our limits.
     pub fn rate_limited(&self, scope: &str, kind: &str) {
         self.rate_limited.with_label_values(&[scope, kind]).inc();
+    }
+
+    /// A response that a client asked to be kept: `kept`, or `refused` because too many wait.
+    pub fn response_kept(&self, result: &str) {
+        self.responses_kept.with_label_values(&[result]).inc();
     }
 
     /// Counts a cache look-up.

@@ -114,14 +114,15 @@ fn takes_all(ids: CallIds, call: &Call) -> bool {
 }
 
 impl Abroad {
-    /// Leaves out what is foreign.
-    pub fn settle(self, request: &mut ChatRequest, notes: &mut Notes) {
+    /// Leaves out what is foreign to an account. What says that this very account made it is not, whoever
+    /// made the turns around it.
+    pub fn settle(self, request: &mut ChatRequest, account: &str, notes: &mut Notes) {
         let (mut runs, mut inside) = (0, false);
         for (index, message) in request.messages.iter_mut().enumerate() {
             let is_assistant = message.speaker == Speaker::Assistant;
             runs += u32::from(is_assistant && !inside);
             inside = is_assistant;
-            if is_assistant && runs <= self.foreign_runs && forget(&mut message.blocks) {
+            if is_assistant && runs <= self.foreign_runs && forget(&mut message.blocks, account) {
                 notes.dropped(format!("messages[{index}].reasoning"));
             }
             for block in &mut message.blocks {
@@ -138,13 +139,20 @@ impl Abroad {
         request
             .messages
             .retain(|message| said(message.speaker, &message.blocks));
+        request.settle_seals(account);
     }
 }
 
 /// Takes thoughts and proofs out; true when there were any.
-fn forget(blocks: &mut Vec<Block>) -> bool {
+fn forget(blocks: &mut Vec<Block>, account: &str) -> bool {
     let before = blocks.len();
-    blocks.retain(|block| !matches!(block.body, BlockBody::Reasoning(_)));
+    blocks.retain(|block| match &block.body {
+        BlockBody::Reasoning(thought) => {
+            let seal = thought.seal.as_ref();
+            seal.is_some_and(|seal| seal.names(account))
+        }
+        _ => true,
+    });
     let mut found = blocks.len() < before;
     for block in blocks {
         if let BlockBody::ToolCall(call) = &mut block.body {

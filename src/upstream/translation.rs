@@ -161,7 +161,7 @@ fn written(
         .map_err(|error| refused_here(call, error))?;
     let mut notes = Notes::default();
     if let Some(abroad) = abroad {
-        abroad.settle(&mut neutral, &mut notes);
+        abroad.settle(&mut neutral, outbound.provider.id.as_str(), &mut notes);
     }
     let body = upstream
         .write_request(&neutral, &target(outbound), &mut notes)

@@ -364,6 +364,7 @@ fn all_kinds() -> Vec<ErrorKind> {
         K::NoCandidateAvailable,
         K::Overloaded,
         K::NotCached,
+        K::PreviousResponseNotFound,
         K::IdempotencyKeyReused,
         K::Internal,
     ];
@@ -385,6 +386,7 @@ fn all_kinds() -> Vec<ErrorKind> {
             | K::NoCandidateAvailable
             | K::Overloaded
             | K::NotCached
+            | K::PreviousResponseNotFound
             | K::IdempotencyKeyReused
             | K::Internal => {}
         }

@@ -21,6 +21,7 @@
 mod alerts;
 mod budgets;
 mod contract;
+mod conversations;
 mod data;
 mod deploy;
 mod dialects;

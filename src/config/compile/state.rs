@@ -1,11 +1,12 @@
-//! `state`: where the ledger is kept.
+//! `state`: where the ledger is kept, and what of responses.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::secret::address;
 use super::{Context, at};
 use crate::config::schema::{ServerConfig, StateConfig};
-use crate::config::snapshot::{LedgerLocation, StateParams};
+use crate::config::snapshot::{LedgerLocation, ResponsesParams, ResponsesPlace, StateParams};
 use crate::config::tree::Step;
 use crate::types::{PostgresTls, PostgresUrl};
 
@@ -57,12 +58,42 @@ pub fn compile_state(
             "leave it away, or keep the ledger in SQLite or Postgres",
         );
     }
+    let responses = responses(state, shared.is_some(), &ledger);
     StateParams {
         ledger,
+        responses,
         retention_days: state.retention_days,
         ledger_buffer_records: usize::try_from(state.ledger_buffer_records).unwrap_or(usize::MAX),
         shared,
     }
+}
+
+/// What is kept of responses, and where.
+fn responses(
+    state: &StateConfig,
+    is_shared: bool,
+    ledger: &LedgerLocation,
+) -> Option<ResponsesParams> {
+    const MIB: u64 = 1 << 20;
+    let place = match ledger {
+        _ if is_shared => ResponsesPlace::Shared,
+        LedgerLocation::Sqlite(path) => ResponsesPlace::File(path.with_extension("responses.db")),
+        // A process's own, beside its journal.
+        LedgerLocation::Postgres { journal, .. } => {
+            ResponsesPlace::File(journal.with_extension("responses.db"))
+        }
+        LedgerLocation::Memory => ResponsesPlace::Memory,
+    };
+    let usual = match place {
+        ResponsesPlace::File(_) => 1024 * MIB,
+        ResponsesPlace::Memory | ResponsesPlace::Shared => 256 * MIB,
+    };
+    let config = state.responses;
+    config.store.then(|| ResponsesParams {
+        place,
+        retention: Duration::from_hours(24 * u64::from(config.retention_days)),
+        max_bytes: config.max_bytes.unwrap_or(usual),
+    })
 }
 
 /// A store that is not asked for the ledger.

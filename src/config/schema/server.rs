@@ -107,6 +107,38 @@ pub struct StateConfig {
     pub namespace: String,
     /// What goes on while the shared store does not answer.
     pub on_store_down: OnStoreDownConfig,
+    /// Responses that clients of `/v1/responses` ask to be kept (docs/api.md).
+    pub responses: ResponsesConfig,
+}
+
+/// Responses that clients of `/v1/responses` ask to be kept (`store`, which is on unless they say
+/// otherwise), with the conversation that led to each. Kept in a file beside a SQLite ledger or a Postgres
+/// ledger's journal (`NAME.responses.db`), in memory beside a ledger in memory, and in the shared store
+/// where there is one.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResponsesConfig {
+    /// Whether anything is kept. When not, `previous_response_id` is refused with 400, and responses say
+    /// `"store": false`.
+    pub store: bool,
+    /// How long a response is kept, days.
+    #[schemars(range(min = 1, max = 3_650))]
+    pub retention_days: u32,
+    /// Most bytes of responses and conversations; the oldest go first. Default: 1 GiB in a file, 256 MiB
+    /// in memory or in a shared store, which must have that much to spare.
+    #[schemars(range(min = 65_536))]
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for ResponsesConfig {
+    fn default() -> Self {
+        Self {
+            // As at OpenAI, both.
+            store: true,
+            retention_days: 30,
+            max_bytes: None,
+        }
+    }
 }
 
 /// What goes on while the shared store does not answer; everything else (breakers, learned statistics)
@@ -160,6 +192,7 @@ impl Default for StateConfig {
             replica: None,
             namespace: "tollgate".to_owned(),
             on_store_down: OnStoreDownConfig::default(),
+            responses: ResponsesConfig::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod board;
 mod draw;
 mod lease;
+mod responses;
 
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What a client asks for.
 
-use super::message::{CacheMark, Message};
+use super::message::{BlockBody, CacheMark, Message};
 use super::raw::{Extra, RawJson};
 
 /// A request in neutral form.
@@ -43,6 +43,34 @@ pub struct ChatRequest {
     pub include_usage: bool,
     /// Members of the request that have no name here.
     pub extra: Extra,
+}
+
+impl ChatRequest {
+    /// Prepares seals that say whose account made them for the account that is asked: its own lose that
+    /// mark, others' fit no dialect and are left out. An empty seal says only who thought it: thoughts
+    /// themselves go back unsealed, summaries of thoughts would be refused.
+    pub fn settle_seals(&mut self, account: &str) {
+        let blocks = self.messages.iter_mut().flat_map(|it| &mut it.blocks);
+        for block in blocks {
+            let BlockBody::Reasoning(thought) = &mut block.body else {
+                continue;
+            };
+            let Some(seal) = &mut thought.seal else {
+                continue;
+            };
+            let is_bare = seal.value.is_empty();
+            if !is_bare {
+                seal.settle(account);
+                continue;
+            }
+            let mut home = seal.clone();
+            home.settle(account);
+            if home != *seal && !thought.is_summary && !thought.text.is_empty() {
+                thought.seal = None;
+                thought.is_hidden = false;
+            }
+        }
+    }
 }
 
 /// How the next word is picked.

@@ -43,6 +43,33 @@ impl Seal {
     pub fn for_upstream(&self, dialect: &str) -> Option<&str> {
         (self.dialect == dialect).then_some(self.value.as_str())
     }
+
+    /// Where the seal says whose account made it (`dialect@account`) and that one is asked: the seal
+    /// as its maker knows it. Others' stay as they are, and so fit no dialect.
+    pub fn settle(&mut self, account: &str) {
+        if self.names(account) {
+            self.dialect = self.maker().0.to_owned();
+        }
+    }
+
+    /// True when the seal says that this account made it.
+    #[must_use]
+    pub fn names(&self, account: &str) -> bool {
+        self.maker().1 == Some(account)
+    }
+
+    /// True when the seal is of this dialect, whoever made it.
+    #[must_use]
+    pub fn is_of(&self, dialect: &str) -> bool {
+        self.maker().0 == dialect
+    }
+
+    fn maker(&self) -> (&str, Option<&str>) {
+        match self.dialect.split_once('@') {
+            Some((dialect, account)) => (dialect, Some(account)),
+            None => (&self.dialect, None),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +85,20 @@ mod tests {
         assert_eq!(back, seal);
         assert_eq!(back.for_upstream("anthropic_messages"), Some("EqRk+/="));
         assert_eq!(back.for_upstream("gemini_generate"), None);
+    }
+
+    #[test]
+    fn a_seal_that_names_its_maker_comes_back_to_that_account_only() {
+        let seal = Seal::read("gAAA", "openai_responses@east");
+        let kept = seal.for_client("");
+        let back = Seal::read(&kept, "openai_responses");
+        assert_eq!(back, seal);
+        assert!(back.is_of("openai_responses"));
+        let mut elsewhere = back.clone();
+        elsewhere.settle("west");
+        assert_eq!(elsewhere.for_upstream("openai_responses"), None);
+        let mut home = back;
+        home.settle("east");
+        assert_eq!(home.for_upstream("openai_responses"), Some("gAAA"));
     }
 }

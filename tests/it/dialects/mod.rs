@@ -2,7 +2,7 @@
 //! tools and errors, and is billed by what the upstream counted.
 
 mod clients;
-mod upstreams;
+pub mod upstreams;
 
 use serde_json::{Value, json};
 

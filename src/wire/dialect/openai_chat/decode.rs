@@ -177,11 +177,30 @@ impl Draft {
                 self.call.directives.prompt_cache_key =
                     text(walk, "prompt_cache_key", peek, MAX_SESSION_BYTES)?;
             }
-            // A provider's own store knows no keys of ours: whoever guessed an id could read on in
-            // another's conversation.
-            Known::PreviousResponseId if peek != Peek::Null => {
-                let message = "there is no such response; send the whole conversation as `input`";
-                return Err(Fault::field("previous_response_id", message));
+            // What is kept is known to the pipeline, which reads on from there.
+            Known::PreviousResponseId => match peek {
+                Peek::String => walk.string().map(|_| ())?,
+                Peek::Null => walk.skip(peek)?,
+                _ => {
+                    let allowed = "the id of a response or null";
+                    return Err(Fault::wrong_type("previous_response_id", allowed, peek));
+                }
+            },
+            Known::Store => {
+                boolean(walk, "store", peek)?;
+            }
+            // A conversation of the provider's knows no keys of ours: whoever guessed an id could read
+            // on in another's.
+            Known::Conversation if peek != Peek::Null => {
+                let message = "`conversation` is not supported; go on with `previous_response_id`";
+                return Err(Fault::field("conversation", message));
+            }
+            Known::Background => {
+                if boolean(walk, "background", peek)? == Some(true) {
+                    let message =
+                        "`background` is not supported; wait for the response or stream it";
+                    return Err(Fault::field("background", message));
+                }
             }
             // Members of another endpoint pass through like unknown ones.
             Known::Messages
@@ -190,7 +209,7 @@ impl Draft {
             | Known::Suffix
             | Known::Instructions
             | Known::Text
-            | Known::PreviousResponseId => walk.skip(peek)?,
+            | Known::Conversation => walk.skip(peek)?,
         }
         Ok(())
     }

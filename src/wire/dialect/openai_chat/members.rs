@@ -33,6 +33,9 @@ pub(in crate::wire::dialect) enum Known {
     MaxOutputTokens,
     Text,
     PreviousResponseId,
+    Store,
+    Conversation,
+    Background,
 }
 
 impl Known {
@@ -62,6 +65,9 @@ impl Known {
             b"max_output_tokens" => Self::MaxOutputTokens,
             b"text" => Self::Text,
             b"previous_response_id" => Self::PreviousResponseId,
+            b"store" => Self::Store,
+            b"conversation" => Self::Conversation,
+            b"background" => Self::Background,
             _ => return None,
         })
     }
@@ -70,7 +76,13 @@ impl Known {
     pub(super) const fn is_of_responses(self) -> bool {
         matches!(
             self,
-            Self::Instructions | Self::MaxOutputTokens | Self::Text | Self::PreviousResponseId
+            Self::Instructions
+                | Self::MaxOutputTokens
+                | Self::Text
+                | Self::PreviousResponseId
+                | Self::Store
+                | Self::Conversation
+                | Self::Background
         )
     }
 

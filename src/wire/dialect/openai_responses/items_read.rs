@@ -154,7 +154,7 @@ pub(super) fn reasoning(object: &mut Object<'_>) -> ReasoningBlock {
     let content = texts(object.take("content"));
     let sealed = object.take_string("encrypted_content");
     let seal = sealed.map(|text| Seal::read(&text, NAME));
-    let is_foreign = seal.as_ref().is_some_and(|seal| seal.dialect != NAME);
+    let is_foreign = seal.as_ref().is_some_and(|seal| !seal.is_of(NAME));
     let is_summary = content.is_none() && summary.is_some() && !is_foreign;
     let text = content.or(summary).unwrap_or_default();
     let is_hidden = seal.is_some() && (!is_foreign || text.is_empty());

@@ -1,8 +1,9 @@
 //! OpenAI's Responses API: a request's items in, a response object or its numbered events out.
 //!
 //! What a client sends and reads is close to Chat Completions, so decoding, usage, errors and the order of
-//! streamed turns are those of `openai_chat`. What is kept of responses (`store`,
-//! `previous_response_id`) is no matter of this room: it sees conversations that are whole.
+//! streamed turns are those of `openai_chat`. Conversations are whole when they are read or written
+//! here: what is kept of responses (`store`, `previous_response_id`) is this proxy's own, and `state`
+//! and `listing` say how it looks.
 
 mod answer_read;
 mod answer_write;
@@ -10,9 +11,11 @@ mod compose;
 mod convert;
 mod items_read;
 mod items_write;
+pub mod listing;
 mod request_read;
 mod request_write;
 mod response;
+pub mod state;
 mod stream_read;
 mod stream_write;
 mod tap;
@@ -20,7 +23,7 @@ mod tap;
 use bytes::Bytes;
 
 use super::openai_chat::neutral::with_mended;
-use super::openai_chat::{decode, encode, errors};
+use super::openai_chat::{decode, errors};
 use super::{Dialect, Synthetic, Tap};
 use crate::error::ProxyError;
 use crate::types::chat::{
@@ -50,7 +53,7 @@ impl Dialect for OpenaiResponses {
 
     /// The last event of every stream has the usage: nothing has to be asked for.
     fn encode_request(&self, call: &Call, upstream_model: &str, _: bool) -> Bytes {
-        encode::request(call, upstream_model, false)
+        state::for_upstream(call, upstream_model)
     }
 
     fn inspect_response(&self, _: Endpoint, body: &Bytes) -> Result<ResponseFacts, NotADialect> {

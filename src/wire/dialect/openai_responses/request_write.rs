@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::state::with_seals;
 use super::{NAME, items_write};
 use crate::types::chat::{
     BlockBody, ChatRequest, Effort, Inexpressible, Message, Notes, OutputFormat, Speaker, Tool,
@@ -129,13 +130,16 @@ impl Writing<'_> {
         if target.stream {
             it.boolean("stream", true);
         }
-        if !self.own {
-            // Nobody asked the provider to keep it.
-            it.boolean("store", false);
-        }
+        // What is kept is kept by this proxy.
+        it.boolean("store", false);
         for (name, value) in request.extra.iter() {
             let written = matches!(name, "text" | "reasoning");
-            if (self.own && !written) || (self.is_openai() && SHARED.contains(&name)) {
+            let sealed = (name == "include" && thinks(target.upstream_model))
+                .then(|| with_seals(value.get()))
+                .flatten();
+            if let (Some(sealed), true) = (sealed, self.own) {
+                it.member(name).raw_text(&sealed);
+            } else if (self.own && !written) || (self.is_openai() && SHARED.contains(&name)) {
                 it.raw(name, value);
             }
         }
@@ -201,7 +205,7 @@ impl Writing<'_> {
         }
         let own_words = self.own && request.extra.iter().any(|(name, _)| name == "include");
         // Thoughts come back only sealed, as nothing is stored; models that do not think refuse it.
-        let seals = !self.own && thinks(target.upstream_model);
+        let seals = thinks(target.upstream_model);
         if own_words || (request.logprobs.is_none() && !seals) {
             return;
         }

@@ -150,8 +150,16 @@ fn a_request_comes_back_as_it_went() {
     ];
     assert_eq!(speakers, expect);
     let (back, notes) = written(&read);
-    assert_eq!(back, request());
+    assert_eq!(back, kept_here(request()));
     assert!(notes.is_empty());
+}
+
+/// A request as an upstream gets it: nothing is stored there, and thoughts come sealed.
+fn kept_here(mut request: Value) -> Value {
+    request["store"] = false.into();
+    let include = request["include"].as_array_mut().expect("an array");
+    include.push("reasoning.encrypted_content".into());
+    request
 }
 
 #[test]
@@ -233,6 +241,11 @@ fn decoding_finds_what_routing_needs() {
     let encoded = OpenaiResponses.encode_request(&call, "other", true);
     let mut expect = request();
     expect["model"] = "other".into();
+    expect["store"] = false.into();
+    assert_eq!(value(&encoded), expect);
+    let encoded = OpenaiResponses.encode_request(&call, "o4-mini", true);
+    let mut expect = kept_here(request());
+    expect["model"] = "o4-mini".into();
     assert_eq!(value(&encoded), expect);
     for bad in [
         r#"{"model":"m"}"#,
@@ -241,7 +254,10 @@ fn decoding_finds_what_routing_needs() {
         r#"{"model":"m","input":[{"content":"x"}]}"#,
         r#"{"model":"m","input":"x","input":"y"}"#,
         r#"{"model":"m","input":"x","Instructions":"y"}"#,
-        r#"{"model":"m","input":"x","previous_response_id":"resp_1"}"#,
+        r#"{"model":"m","input":"x","previous_response_id":7}"#,
+        r#"{"model":"m","input":"x","store":"yes"}"#,
+        r#"{"model":"m","input":"x","conversation":"conv_1"}"#,
+        r#"{"model":"m","input":"x","background":true}"#,
     ] {
         let decoded =
             OpenaiResponses.decode(Endpoint::Responses, Bytes::from(bad), Directives::default());

@@ -6,7 +6,7 @@ import openai
 import pydantic
 import pytest
 
-from conftest import KEY, PNG_URL, SAW, TOLLGATE, WEATHER
+from conftest import KEY, PNG_URL, SAW, TOLLGATE, UPSTREAMS, WEATHER
 
 client = openai.OpenAI(base_url=TOLLGATE + "/v1", api_key=KEY, max_retries=0)
 CHAT_TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER, "strict": True}}]
@@ -139,3 +139,40 @@ def test_responses_error(model, streamed):
     with pytest.raises(openai.BadRequestError) as error:
         client.responses.create(model=model, input="fail-400", stream=streamed, store=False)
     assert error.value.body["message"] == "the provider will not have it"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_conversation_goes_on_at_another_provider(model, streamed):
+    def say(model, **asked):
+        if not streamed:
+            return client.responses.create(model=model, **asked)
+        with client.responses.stream(model=model, **asked) as stream:
+            return stream.get_final_response()
+
+    for other in UPSTREAMS:
+        first = say(model, input="the weather?", tools=TOOLS)
+        [call] = [item for item in first.output if item.type == "function_call"]
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        second = say("at-" + other, input=[result], tools=TOOLS, previous_response_id=first.id)
+        assert second.output_text == "The tool says: sunny"
+        assert second.previous_response_id == first.id != second.id
+        assert client.responses.retrieve(second.id).output_text == second.output_text
+        listed = [item.type for item in client.responses.input_items.list(second.id, order="asc")]
+        assert listed[0] == "message" and listed[-2:] == ["function_call", "function_call_output"]
+        client.responses.delete(second.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(second.id)
+
+
+def test_a_kept_response_is_streamed_again(model):
+    first = client.responses.create(model=model, input="héllo")
+    events = list(client.responses.retrieve(first.id, stream=True))
+    assert events[0].type == "response.created" and events[-1].type == "response.completed"
+    assert events[-1].response.output_text == first.output_text
+
+
+def test_what_is_not_kept_cannot_be_gone_on_from(model):
+    first = client.responses.create(model=model, input="héllo", store=False)
+    with pytest.raises(openai.BadRequestError) as error:
+        client.responses.create(model=model, input="more", previous_response_id=first.id)
+    assert error.value.code == "previous_response_not_found"
