@@ -6,6 +6,20 @@ use crate::types::chat::{ChatRequest, Extra, Inexpressible, Notes, RawJson};
 /// How the Responses API numbers its items and says that they are complete: nothing that anyone asks for.
 const BOOKKEEPING: [&str; 4] = ["id", "item", "status", "type"];
 
+/// Members that are read, of which some part was not.
+const PARTLY: [&str; 10] = [
+    "response_format",
+    "text",
+    "reasoning",
+    "thinking",
+    "metadata",
+    "output_config",
+    "output_format",
+    "generationConfig",
+    "toolConfig",
+    "inferenceConfig",
+];
+
 /// Notes or refuses what `request` has beside the named members, unless it was written in `dialect`. Members named in
 /// `shared` are the writer's own matter.
 ///
@@ -32,7 +46,14 @@ pub(in crate::wire) fn leave_out(
                 why: why.into(),
             });
         }
-        notes.dropped(name.to_owned());
+        if PARTLY.contains(&name) {
+            notes.changed(
+                name.to_owned(),
+                "what only its own dialect knows is dropped",
+            );
+        } else {
+            notes.dropped(name.to_owned());
+        }
     }
     Ok(())
 }

@@ -8,19 +8,28 @@ use crate::wire::json_out::{JsonOut, Members};
 /// Keeps what was left of the member `name` under its name.
 pub(in crate::wire) fn keep(extra: &mut Extra, name: &str, rest: &Extra) {
     if !rest.is_empty() {
-        let mut json = JsonOut::default();
-        json.object(|it| it.extra(rest));
-        let value = RawJson::new(&json.into_string());
-        extra.0.push((name.to_owned(), value));
+        extra.0.push((name.to_owned(), as_object(rest)));
     }
+}
+
+/// Members as one JSON object.
+pub(in crate::wire) fn as_object(extra: &Extra) -> RawJson {
+    let mut json = JsonOut::default();
+    json.object(|it| it.extra(extra));
+    RawJson::new(&json.into_string())
 }
 
 /// Writes what [`keep`] has kept into the object of that name.
 pub(in crate::wire) fn kept(it: &mut Members<'_>, extra: &Extra, name: &str) {
-    let found = extra.iter().find(|(other, _)| *other == name);
-    if let Some(object) = found.and_then(|(_, value)| Object::read(value.get()).ok()) {
-        it.extra(&object.rest());
+    if let Some(rest) = rest_of(extra, name) {
+        it.extra(&rest);
     }
+}
+
+/// What [`keep`] has kept of the member `name`.
+pub(in crate::wire) fn rest_of(extra: &Extra, name: &str) -> Option<Extra> {
+    let (_, value) = extra.iter().find(|(other, _)| *other == name)?;
+    Some(Object::read(value.get()).ok()?.rest())
 }
 
 /// Something was kept of the member `name`.

@@ -105,6 +105,20 @@ pub struct Tool {
     pub extra: Extra,
 }
 
+impl Tool {
+    /// A tool that its own dialect alone knows.
+    #[must_use]
+    pub const fn native(whole: RawJson) -> Self {
+        Self {
+            kind: ToolKind::Native(whole),
+            name: String::new(),
+            description: None,
+            cache_mark: None,
+            extra: Extra::none(),
+        }
+    }
+}
+
 /// What kind of tool it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolKind {

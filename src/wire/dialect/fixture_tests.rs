@@ -155,11 +155,21 @@ pub(super) fn events_as(
     stream: &[u8],
     at: usize,
 ) -> Vec<ChatEvent> {
+    let pieces = [&stream[..at], &stream[at..]].map(Bytes::copy_from_slice);
+    events_in(codec, framing, &pieces)
+}
+
+/// The events of a stream that comes in these pieces.
+pub(super) fn events_in(
+    codec: &dyn Translate,
+    framing: Framing,
+    pieces: &[Bytes],
+) -> Vec<ChatEvent> {
     let mut reader = codec.reader();
     let mut out = Vec::new();
     let (mut sse, mut aws) = (SseFramer::new(1 << 20), EventstreamFramer::new(1 << 20));
-    for piece in [&stream[..at], &stream[at..]] {
-        let piece = Bytes::copy_from_slice(piece);
+    for piece in pieces {
+        let piece = piece.clone();
         if framing == Framing::AwsEventstream {
             aws.push(piece).expect("intact");
             while let Some(message) = aws.next_event() {

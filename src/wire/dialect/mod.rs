@@ -14,6 +14,8 @@ mod cross_tests;
 mod fixture_tests;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod properties;
 
 use bytes::Bytes;
 

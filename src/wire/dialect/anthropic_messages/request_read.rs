@@ -121,8 +121,11 @@ fn output_config(
     request: &mut ChatRequest,
     kept: &mut Vec<(String, RawJson)>,
 ) {
-    if let Some(format) = body.take_if("output_format", schema) {
+    if let Some(raw) = body.get("output_format")
+        && let Some((format, _)) = body.take_if("output_format", schema)
+    {
         request.output_format = Some(format);
+        kept.push(("output_format".to_owned(), raw.owned()));
     }
     let Some(raw) = body.get("output_config") else {
         return;
@@ -135,27 +138,31 @@ fn output_config(
         let wish = request.reasoning.get_or_insert_with(ReasoningWish::default);
         wish.effort = Some(effort);
     }
-    if let Some(format) = config.take_if("format", schema) {
+    let mut is_whole = true;
+    if let Some((format, is_all)) = config.take_if("format", schema) {
+        is_whole = is_all && request.output_format.is_none();
         request.output_format = Some(format);
     }
-    if !config.rest().is_empty() {
+    if !is_whole || !config.rest().is_empty() {
         kept.push(("output_config".to_owned(), raw.owned()));
     }
 }
 
-fn schema(raw: Raw<'_>) -> Option<OutputFormat> {
+/// A schema, and whether it says all that stands there.
+fn schema(raw: Raw<'_>) -> Option<(OutputFormat, bool)> {
     let mut format = raw.object()?;
     if format.take_string("type")? != "json_schema" {
         return None;
     }
     let schema = format.take("schema")?.owned();
-    let format = SchemaFormat {
-        name: format.take_string("name"),
+    let name = format.get("name").and_then(Raw::string);
+    let read = SchemaFormat {
+        name,
         description: None,
         schema,
         strict: Some(true),
     };
-    Some(OutputFormat::Schema(format))
+    Some((OutputFormat::Schema(read), format.rest().is_empty()))
 }
 
 fn metadata(body: &mut Object<'_>, request: &mut ChatRequest, kept: &mut Vec<(String, RawJson)>) {

@@ -190,6 +190,10 @@ fn output_config(
         return;
     }
     let schema = match format {
+        // It stands under the name that it had in beta.
+        Some(Format::Schema(_)) if request.dialect == NAME && kept(request, "output_format") => {
+            None
+        }
         Some(Format::Schema(schema)) => Some(schema),
         Some(Format::Json) | None => None,
     };

@@ -26,13 +26,7 @@ fn read_one(raw: Raw<'_>) -> Option<Tool> {
     let mut tool = raw.object()?;
     let kind = tool.get("type").and_then(Raw::string);
     if kind.is_some_and(|kind| kind != "custom") {
-        return Some(Tool {
-            kind: ToolKind::Native(raw.owned()),
-            name: String::new(),
-            description: None,
-            cache_mark: None,
-            extra: crate::types::chat::Extra::none(),
-        });
+        return Some(Tool::native(raw.owned()));
     }
     Some(Tool {
         name: tool.take_string("name")?,

@@ -9,7 +9,7 @@ use crate::wire::dialect::anthropic_messages::schema;
 use crate::wire::foreign::note_extra;
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
-use crate::wire::nested::{has, keep, kept};
+use crate::wire::nested::{has, keep, kept, others};
 
 /// Takes `toolConfig` out of `body`; returns what has no name in the neutral form.
 pub(super) fn read(body: &mut Object<'_>, request: &mut ChatRequest) -> Extra {
@@ -36,13 +36,7 @@ pub(super) fn read(body: &mut Object<'_>, request: &mut ChatRequest) -> Extra {
 }
 
 fn read_tool(raw: Raw<'_>) -> Tool {
-    read_function(raw).unwrap_or_else(|| Tool {
-        kind: ToolKind::Native(raw.owned()),
-        name: String::new(),
-        description: None,
-        cache_mark: None,
-        extra: Extra::none(),
-    })
+    read_function(raw).unwrap_or_else(|| Tool::native(raw.owned()))
 }
 
 fn read_function(raw: Raw<'_>) -> Option<Tool> {
@@ -232,6 +226,9 @@ fn write_tool(
                         kept(it, &tool.extra, "toolSpec");
                     }
                 });
+                if is_own {
+                    others(it, &tool.extra, &["toolSpec"]);
+                }
             });
         }
         ToolKind::Native(native) => list.raw(native),

@@ -3,7 +3,7 @@
 use super::NAME;
 use super::members::{take, take_as};
 use super::schema::to_json_schema;
-use crate::types::chat::{ChatRequest, Extra, Notes, RawJson, Tool, ToolChoice, ToolKind};
+use crate::types::chat::{ChatRequest, Notes, RawJson, Tool, ToolChoice, ToolKind};
 use crate::wire::foreign::note_extra;
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
@@ -39,13 +39,7 @@ fn read_tools(tools: Raw<'_>) -> Option<Vec<Tool>> {
 fn native(name: &str, value: Raw<'_>) -> Tool {
     let mut json = JsonOut::default();
     json.object(|it| it.member(name).raw_text(value.get()));
-    Tool {
-        kind: ToolKind::Native(RawJson::new(&json.into_string())),
-        name: String::new(),
-        description: None,
-        cache_mark: None,
-        extra: Extra::none(),
-    }
+    Tool::native(RawJson::new(&json.into_string()))
 }
 
 fn read_function(mut function: Object<'_>) -> Tool {

@@ -57,7 +57,7 @@ pub(super) fn head(it: &mut Object<'_>) -> AnswerHead {
         id: it.take_string("id").unwrap_or_default(),
         model: it.take_string("model").unwrap_or_default(),
         created: it.take_count("created_at"),
-        service_tier: it.take_string("service_tier"),
+        service_tier: it.take("service_tier").and_then(Raw::string),
     }
 }
 
@@ -92,23 +92,20 @@ fn settle(finish: &mut Finish, blocks: &[Block]) {
     }
 }
 
-/// One item of the output. Log probabilities are taken out of its parts.
+/// The log probabilities of a part.
+pub(super) const LOGPROBS: &str = "logprobs";
+
+/// One item of the output. Log probabilities of its parts are told apart, and stay with them for this
+/// dialect.
 fn item(object: Object<'_>, whole: Raw<'_>, logprobs: &mut Vec<RawJson>) -> Vec<Block> {
     if let Some(image) = painted(whole) {
         return vec![image];
     }
-    let mut blocks = items_read::assistant_item(object, whole);
-    for block in &mut blocks {
-        let found = block
-            .extra
-            .0
-            .iter()
-            .position(|(name, _)| name == "logprobs");
-        if let Some(at) = found {
-            let (_, value) = block.extra.0.remove(at);
-            let elements = Raw::parse(value.get()).ok().and_then(Raw::array);
-            logprobs.extend(elements.unwrap_or_default().into_iter().map(Raw::owned));
-        }
+    let blocks = items_read::assistant_item(object, whole);
+    let members = blocks.iter().flat_map(|block| block.extra.iter());
+    for (_, value) in members.filter(|(name, _)| *name == LOGPROBS) {
+        let elements = Raw::parse(value.get()).ok().and_then(Raw::array);
+        logprobs.extend(elements.unwrap_or_default().into_iter().map(Raw::owned));
     }
     blocks
 }

@@ -8,7 +8,8 @@ use super::compose::{
 };
 use super::items_read::ITEM;
 use crate::types::chat::{Block, BlockBody, ChatAnswer, Choice, Extra};
-use crate::wire::json_in::{Object, Raw};
+use crate::wire::json_in::Raw;
+use crate::wire::nested::rest_of;
 use crate::wire::translate::Asked;
 
 /// The response. It has room for one answer: the first.
@@ -74,9 +75,8 @@ fn close_message(
     let Some(first) = open.first() else {
         return;
     };
-    let item = first.extra.iter().find(|(name, _)| *name == ITEM);
-    let item = item.and_then(|(_, value)| Raw::parse(value.get()).ok()?.object());
-    let item = item.filter(|_| own).map(Object::rest).unwrap_or_default();
+    let item = rest_of(&first.extra, ITEM).filter(|_| own);
+    let item = item.unwrap_or_default();
     let part = |block: &&Block| {
         // They belong to the text as a whole; its first part carries them.
         let logprobs = logprobs.take().unwrap_or_else(|| "[]".to_owned());

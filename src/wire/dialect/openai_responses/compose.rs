@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::NAME;
+use super::answer_read::LOGPROBS;
 use super::items_write::{write_call, write_said, write_thought};
 use crate::types::Tokens;
 use crate::types::chat::{
@@ -13,6 +14,7 @@ use crate::wire::dialect::openai_chat::neutral::{with_mended, write_seal};
 use crate::wire::dialect::openai_chat::stream::one_line;
 use crate::wire::json_in::{Object, Raw};
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::has;
 use crate::wire::translate::Asked;
 
 /// The Responses API's names for the counts.
@@ -213,7 +215,8 @@ pub(super) fn said_part(block: &Block, logprobs: &str, own: bool) -> String {
     json.array(|list| write_said(list, block, own));
     let part = json.into_string();
     let part = &part[1..part.len() - 1];
-    if matches!(block.body, BlockBody::Refusal { .. }) {
+    let is_said = own && has(&block.extra, LOGPROBS);
+    if is_said || matches!(block.body, BlockBody::Refusal { .. }) {
         return part.to_owned();
     }
     // Official clients expect the member in every text.
@@ -232,8 +235,8 @@ pub(super) fn reasoning_item(id: &str, block: &ReasoningBlock, own: bool, extra:
     json.object(|it| {
         it.string("id", block.id.as_deref().unwrap_or(id));
         it.string("type", "reasoning");
-        write_thought(it, &shown, seal.as_deref().filter(|seal| !seal.is_empty()));
-        it.extra(extra);
+        let seal = seal.as_deref().filter(|seal| !seal.is_empty());
+        write_thought(it, &shown, seal, Some(extra));
     });
     json.into_string()
 }

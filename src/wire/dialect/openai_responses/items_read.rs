@@ -11,8 +11,9 @@ use crate::types::chat::{
     Speaker, ToolCall, ToolInput, ToolResult,
 };
 use crate::wire::dialect::openai_chat::neutral::media::{source_of_url, take_cache_mark};
-use crate::wire::dialect::openai_chat::neutral::{as_object, take_seal, wrong};
+use crate::wire::dialect::openai_chat::neutral::{take_seal, wrong};
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::as_object;
 
 /// The name under which a part keeps the members of its item.
 pub(super) const ITEM: &str = "item";
@@ -99,6 +100,7 @@ fn spoken(mut object: Object<'_>, place: &str) -> Result<Message, ProxyError> {
 /// Keeps the item's members with its first part.
 fn keep_item(blocks: &mut [Block], rest: &Extra) {
     if let Some(first) = blocks.first_mut() {
+        // Also where nothing is left: here the item begins.
         first.extra.0.push((ITEM.to_owned(), as_object(rest)));
     }
 }
@@ -114,7 +116,14 @@ pub(super) fn assistant_item(mut object: Object<'_>, whole: Raw<'_>) -> Vec<Bloc
             keep_item(&mut blocks, &object.rest());
             return blocks;
         }
-        Some("reasoning") => Some(BlockBody::Reasoning(reasoning(&mut object))),
+        Some("reasoning") => {
+            let (thought, originals) = reasoning(&mut object);
+            object.take_any("type");
+            let mut block = Block::from(BlockBody::Reasoning(thought));
+            block.extra = object.rest();
+            block.extra.0.extend(originals.0);
+            return vec![block];
+        }
         Some("function_call") => call(&mut object, false),
         Some("custom_tool_call") => call(&mut object, true),
         _ => None,
@@ -148,23 +157,41 @@ fn call(object: &mut Object<'_>, is_custom: bool) -> Option<BlockBody> {
     }))
 }
 
-/// A reasoning item: a summary or the thoughts themselves, and what hides the rest.
-pub(super) fn reasoning(object: &mut Object<'_>) -> ReasoningBlock {
-    let summary = texts(object.take("summary"));
-    let content = texts(object.take("content"));
+/// The members that hold the texts of thoughts.
+pub(super) const THOUGHTS: [&str; 2] = ["summary", "content"];
+
+/// A reasoning item: a summary or the thoughts themselves, and what hides the rest. Where there is more
+/// than one text, they are kept as they stand, too.
+fn reasoning(object: &mut Object<'_>) -> (ReasoningBlock, Extra) {
+    let stand = THOUGHTS.map(|name| (name, object.take(name)));
+    let [summary, content] = stand.map(|(_, value)| texts(value));
+    let mut originals = Extra::none();
+    if !is_one_text(stand.map(|(_, value)| value)) {
+        let found = stand.into_iter();
+        let found = found.filter_map(|(name, value)| Some((name.to_owned(), value?.owned())));
+        originals.0.extend(found);
+    }
     let sealed = object.take_string("encrypted_content");
     let seal = sealed.map(|text| Seal::read(&text, NAME));
     let is_foreign = seal.as_ref().is_some_and(|seal| !seal.is_of(NAME));
     let is_summary = content.is_none() && summary.is_some() && !is_foreign;
     let text = content.or(summary).unwrap_or_default();
     let is_hidden = seal.is_some() && (!is_foreign || text.is_empty());
-    ReasoningBlock {
+    let thought = ReasoningBlock {
         id: object.take_string("id"),
         text,
         is_summary,
         seal,
         is_hidden,
-    }
+    };
+    (thought, originals)
+}
+
+/// True when a block of the neutral form says all that stands there.
+fn is_one_text(stand: [Option<Raw<'_>>; 2]) -> bool {
+    let parts = stand.into_iter().flatten().filter_map(Raw::array).flatten();
+    let mut members = parts.map(|part| part.object().map_or(0, |part| part.iter().count()));
+    members.next().is_none_or(|count| count == 2) && members.next().is_none()
 }
 
 /// The texts of a summary or of thoughts; `None` when there is none.

@@ -1,7 +1,7 @@
 //! Messages as items of an upstream's `input`, and blocks of the assistant as items of either side.
 
 use super::NAME;
-use super::items_read::ITEM;
+use super::items_read::{ITEM, THOUGHTS};
 use super::request_write::{Writing, refuse};
 use crate::types::chat::{
     Block, BlockBody, Citation, Extra, Inexpressible, Media, Message, ReasoningBlock, Source,
@@ -10,8 +10,8 @@ use crate::types::chat::{
 use crate::wire::dialect::openai_chat::neutral::media::url_of;
 use crate::wire::dialect::openai_chat::neutral::write_seal;
 use crate::wire::foreign;
-use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{has, rest_of};
 
 const BY_ID: &str = "it is kept by its own provider under an id; send its content or its address";
 
@@ -288,11 +288,7 @@ fn close_message(list: &mut JsonOut, open: &mut Vec<&Block>, writing: &Writing<'
     let Some(first) = open.first() else {
         return;
     };
-    let item = first.extra.iter().find(|(name, _)| *name == ITEM);
-    let item = item.and_then(|(_, value)| Raw::parse(value.get()).ok()?.object());
-    let item = item
-        .filter(|_| writing.own)
-        .map(crate::wire::json_in::Object::rest);
+    let item = rest_of(&first.extra, ITEM).filter(|_| writing.own);
     list.object(|it| {
         let unmarked = item.as_ref().is_none_or(Extra::is_empty);
         if !unmarked {
@@ -399,15 +395,25 @@ fn thoughts(
     list.object(|it| {
         it.string("type", "reasoning");
         it.maybe_string("id", thought.id.as_deref());
-        write_thought(it, thought, seal);
-        if writing.own {
-            it.extra(&block.extra);
-        }
+        let own = Some(&block.extra).filter(|_| writing.own);
+        write_thought(it, thought, seal, own);
     });
 }
 
-/// The text of thoughts and what seals them.
-pub(super) fn write_thought(it: &mut Members<'_>, thought: &ReasoningBlock, seal: Option<&str>) {
+/// The text of thoughts and what seals them; with members of this dialect, which may say the texts.
+pub(super) fn write_thought(
+    it: &mut Members<'_>,
+    thought: &ReasoningBlock,
+    seal: Option<&str>,
+    extra: Option<&Extra>,
+) {
+    it.maybe_string("encrypted_content", seal);
+    if let Some(extra) = extra {
+        it.extra(extra);
+        if THOUGHTS.iter().any(|name| has(extra, name)) {
+            return;
+        }
+    }
     let text = |list: &mut JsonOut, kind: &str| {
         list.object(|it| {
             it.string("type", kind);
@@ -422,5 +428,4 @@ pub(super) fn write_thought(it: &mut Members<'_>, thought: &ReasoningBlock, seal
     if !thought.is_summary && !thought.text.is_empty() {
         it.array("content", |list| text(list, "reasoning_text"));
     }
-    it.maybe_string("encrypted_content", seal);
 }

@@ -3,13 +3,17 @@
 use super::{NAME, items_read};
 use crate::error::ProxyError;
 use crate::types::chat::{
-    Block, ChatRequest, Effort, Extra, Message, OutputFormat, ReasoningWish, Sampling, Speaker,
-    Tool, ToolChoice, ToolKind,
+    Block, ChatRequest, Effort, Extra, Message, OutputFormat, RawJson, ReasoningWish, Sampling,
+    Speaker, Tool, ToolChoice, ToolKind,
 };
 use crate::wire::dialect::openai_chat::neutral::media::take_cache_mark;
 use crate::wire::dialect::openai_chat::neutral::request_read::{labels, schema_format};
-use crate::wire::dialect::openai_chat::neutral::{as_object, wrong};
+use crate::wire::dialect::openai_chat::neutral::wrong;
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
+
+/// Marks the message that stood apart from the conversation.
+pub(super) const INSTRUCTIONS: &str = "instructions";
 
 /// Reads a body.
 pub(super) fn read(mut it: Object<'_>) -> Result<ChatRequest, ProxyError> {
@@ -19,8 +23,11 @@ pub(super) fn read(mut it: Object<'_>) -> Result<ChatRequest, ProxyError> {
     };
     it.take_any("model");
     if let Some(text) = it.take_string("instructions") {
-        let blocks = vec![Block::text(text)];
-        request.messages.push(Message::new(Speaker::System, blocks));
+        let mut message = Message::new(Speaker::System, vec![Block::text(text)]);
+        // A system message of the input is written back where it stands.
+        let mark = (INSTRUCTIONS.to_owned(), RawJson::new("\"\""));
+        message.extra.0.push(mark);
+        request.messages.push(message);
     }
     let input = it.take("input");
     let allowed = "a string or an array of items";
@@ -48,11 +55,8 @@ pub(super) fn read(mut it: Object<'_>) -> Result<ChatRequest, ProxyError> {
     request.stream = it.take_boolean("stream").unwrap_or(false);
     request.include_usage = true;
     request.extra = it.rest();
-    for (name, rest) in [("text", more_text), ("reasoning", more_reasoning)] {
-        if !rest.is_empty() {
-            request.extra.0.push((name.to_owned(), as_object(&rest)));
-        }
-    }
+    keep(&mut request.extra, "text", &more_text);
+    keep(&mut request.extra, "reasoning", &more_reasoning);
     Ok(request)
 }
 
@@ -85,19 +89,21 @@ fn text(it: &mut Object<'_>) -> Result<(Option<OutputFormat>, Extra), ProxyError
         return Ok((None, Extra::none()));
     };
     let format = text.take("format").and_then(Raw::object);
-    let rest = text.rest();
+    let mut rest = text.rest();
     let format = match format {
         Some(mut format) => {
             let kind = format.take_string("type").unwrap_or_default();
-            Some(match kind.as_str() {
+            let read = match kind.as_str() {
                 "text" => OutputFormat::Text,
                 "json_object" => OutputFormat::Json,
-                "json_schema" => OutputFormat::Schema(schema_format(format)),
+                "json_schema" => OutputFormat::Schema(schema_format(&mut format)),
                 _ => {
                     let allowed = "`text`, `json_object` or `json_schema`";
                     return Err(wrong("text.format.type", allowed));
                 }
-            })
+            };
+            keep(&mut rest, "format", &format.rest());
+            Some(read)
         }
         None => None,
     };
@@ -147,13 +153,7 @@ fn tool(value: Raw<'_>) -> Option<Tool> {
             format: object.take("format").map(Raw::owned),
         },
         _ => {
-            return Some(Tool {
-                kind: ToolKind::Native(value.owned()),
-                name: String::new(),
-                description: None,
-                cache_mark: None,
-                extra: Extra::none(),
-            });
+            return Some(Tool::native(value.owned()));
         }
     };
     object.take_any("type");

@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 
+use super::request_read::INSTRUCTIONS;
 use super::state::with_seals;
 use super::{NAME, items_write};
 use crate::types::chat::{
-    BlockBody, ChatRequest, Effort, Inexpressible, Message, Notes, OutputFormat, Speaker, Tool,
-    ToolChoice, ToolInput, ToolKind,
+    BlockBody, ChatRequest, Effort, Extra, Inexpressible, Message, Notes, OutputFormat, Speaker,
+    Tool, ToolChoice, ToolInput, ToolKind,
 };
 use crate::wire::dialect::openai_chat::neutral::request_write::{SHARED, thinks, write_schema};
 use crate::wire::foreign;
-use crate::wire::json_in::{Object, Raw};
+use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{has, kept, others, rest_of};
 use crate::wire::translate::Target;
 
 /// What is written for one request.
@@ -112,7 +114,7 @@ impl Writing<'_> {
     fn body(&mut self, it: &mut Members<'_>, target: &Target<'_>) -> Result<(), Inexpressible> {
         let request = self.request;
         it.string("model", target.upstream_model);
-        let (instructions, messages) = split_instructions(&request.messages);
+        let (instructions, messages) = split_instructions(&request.messages, self.own);
         it.maybe_string("instructions", instructions);
         let mut result = Ok(());
         it.array("input", |list| {
@@ -147,10 +149,8 @@ impl Writing<'_> {
     }
 
     /// What stood beside the named members of an inner object.
-    fn rest_of(&self, name: &str) -> Option<Object<'_>> {
-        let mut rest = self.request.extra.iter().filter(|_| self.own);
-        let (_, value) = rest.find(|(other, _)| *other == name)?;
-        Raw::parse(value.get()).ok()?.object()
+    fn rest_of(&self, name: &str) -> Option<Extra> {
+        rest_of(&self.request.extra, name).filter(|_| self.own)
     }
 
     fn text(&self, it: &mut Members<'_>) {
@@ -160,10 +160,15 @@ impl Writing<'_> {
         }
         it.object("text", |it| {
             if let Some(format) = &self.request.output_format {
-                it.object("format", |it| write_format(it, format));
+                it.object("format", |it| {
+                    write_format(it, format);
+                    if let Some(rest) = &rest {
+                        kept(it, rest, "format");
+                    }
+                });
             }
-            if let Some(rest) = rest {
-                it.extra(&rest.rest());
+            if let Some(rest) = &rest {
+                others(it, rest, &["format"]);
             }
         });
     }
@@ -193,7 +198,7 @@ impl Writing<'_> {
             it.maybe_string("effort", effort);
             it.maybe_string("summary", wish.summary.as_deref());
             if let Some(rest) = rest {
-                it.extra(&rest.rest());
+                it.extra(&rest);
             }
         });
     }
@@ -248,14 +253,16 @@ impl Writing<'_> {
 
     fn tools(&mut self, it: &mut Members<'_>) {
         let request = self.request;
-        if request.tools.is_empty() {
+        if request.tools.is_empty() && !self.own {
             return;
         }
-        it.array("tools", |list| {
-            for tool in &request.tools {
-                self.tool(list, tool);
-            }
-        });
+        if !request.tools.is_empty() {
+            it.array("tools", |list| {
+                for tool in &request.tools {
+                    self.tool(list, tool);
+                }
+            });
+        }
         if let Some(choice) = &request.tool_choice {
             self.tool_choice(it.member("tool_choice"), choice);
         }
@@ -338,10 +345,10 @@ fn list_tool(list: &mut JsonOut, tool: &Tool, own: bool) {
 }
 
 /// Instructions at the beginning, if they are one plain text.
-fn split_instructions(messages: &[Message]) -> (Option<&str>, &[Message]) {
+fn split_instructions(messages: &[Message], own: bool) -> (Option<&str>, &[Message]) {
     if let Some((first, rest)) = messages.split_first()
         && first.speaker == Speaker::System
-        && first.extra.is_empty()
+        && (has(&first.extra, INSTRUCTIONS) || (!own && first.extra.is_empty()))
         && let [block] = first.blocks.as_slice()
         && let BlockBody::Text { text, .. } = &block.body
         && block.extra.is_empty()

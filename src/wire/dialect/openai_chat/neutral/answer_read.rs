@@ -1,15 +1,16 @@
 //! An upstream's whole answer into neutral form.
 
 use super::media::source_of_url;
-use super::messages_read::{as_object, legacy_call, part, tool_call};
+use super::messages_read::{legacy_call, part, tool_call};
 use super::reasoning::{self, Detail, NAME};
 use super::usage;
 use crate::types::chat::{
-    AnswerHead, Block, BlockBody, ChatAnswer, Choice, Citation, Finish, FinishReason, Media,
+    AnswerHead, Block, BlockBody, ChatAnswer, Choice, Citation, Extra, Finish, FinishReason, Media,
     ReasoningBlock, Seal,
 };
 use crate::wire::facts::NotADialect;
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
 
 pub(super) fn refuse(reason: impl Into<String>) -> NotADialect {
     NotADialect {
@@ -58,20 +59,18 @@ pub(super) fn head(it: &mut Object<'_>) -> AnswerHead {
 fn choice(mut choice: Object<'_>) -> Choice {
     choice.take_any("index");
     let mut blocks = Vec::new();
-    let mut rest = None;
+    let mut rest = Extra::none();
     if let Some(mut message) = choice.take("message").and_then(Raw::object) {
         blocks = said(&mut message);
         message.take_any("role");
-        rest = Some(message.rest()).filter(|rest| !rest.is_empty());
+        rest = message.rest();
     } else if let Some(text) = choice.take_string("text") {
         blocks.push(Block::text(text));
     }
     let finish = finish(&mut choice, |reason| settled(reason, &blocks));
     let logprobs = choice.take("logprobs").map(Raw::owned);
     let mut extra = choice.rest();
-    if let Some(rest) = rest {
-        extra.0.push(("message".to_owned(), as_object(&rest)));
-    }
+    keep(&mut extra, "message", &rest);
     Choice {
         blocks,
         finish,
@@ -95,7 +94,9 @@ fn said(message: &mut Object<'_>) -> Vec<Block> {
         }
     }
     cite(message, &mut blocks);
-    if let Some(text) = message.take_string("refusal").filter(|it| !it.is_empty()) {
+    // Writers say that there is none.
+    let refusal = message.take("refusal").and_then(Raw::string);
+    if let Some(text) = refusal.filter(|it| !it.is_empty()) {
         blocks.push(BlockBody::Refusal { text }.into());
     }
     blocks.extend(images(message));

@@ -3,15 +3,15 @@
 use bytes::Bytes;
 
 use super::media::url_of;
-use super::messages_write::{write_call, write_seal};
+use super::messages_write::{CALL_MEMBERS, write_call, write_seal};
 use super::reasoning::{self, NAME};
 use super::usage;
 use crate::types::Endpoint;
 use crate::types::chat::{
     AnswerHead, Block, BlockBody, ChatAnswer, Choice, Citation, Finish, FinishReason,
 };
-use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{kept, others};
 use crate::wire::translate::Asked;
 
 /// The answer as `chat.completion`, or as `text_completion` for a legacy completion.
@@ -39,12 +39,15 @@ pub(super) fn write(answer: &ChatAnswer, asked: &Asked<'_>) -> Bytes {
                             None => it.null("logprobs"),
                         }
                     }
-                    finish(it, &choice.finish, said_refusal(&choice.blocks));
-                    if own {
-                        let rest = choice.extra.iter();
-                        for (name, value) in rest.filter(|(name, _)| *name != "message") {
-                            it.raw(name, value);
+                    match &choice.finish.native {
+                        Some(native) if own => {
+                            it.string("finish_reason", native);
+                            it.maybe_string("stop_reason", choice.finish.stop_sequence.as_deref());
                         }
+                        _ => finish(it, &choice.finish, said_refusal(&choice.blocks)),
+                    }
+                    if own {
+                        others(it, &choice.extra, &["message"]);
                     }
                 });
             }
@@ -142,23 +145,19 @@ fn message(it: &mut Members<'_>, choice: &Choice, own: bool) {
             for (block, call) in calls {
                 list.object(|it| {
                     it.string("id", &call.id);
-                    write_call(it, call, &call.input);
+                    write_call(it, call, own.then_some(&block.extra));
                     if let Some(seal) = &call.seal {
                         write_seal(it, &seal.for_client(NAME));
                     }
                     if own {
-                        it.extra(&block.extra);
+                        others(it, &block.extra, &CALL_MEMBERS);
                     }
                 });
             }
         });
     }
     if own {
-        let rest = choice.extra.iter().find(|(name, _)| *name == "message");
-        let rest = rest.and_then(|(_, value)| Raw::parse(value.get()).ok()?.object());
-        if let Some(rest) = rest {
-            it.extra(&rest.rest());
-        }
+        kept(it, &choice.extra, "message");
     }
 }
 

@@ -4,10 +4,10 @@ use super::media::{source_of_url, take_cache_mark};
 use super::reasoning::{self, NAME};
 use crate::error::ProxyError;
 use crate::types::chat::{
-    Block, BlockBody, Extra, Media, Message, RawJson, Seal, Source, Speaker, ToolCall, ToolInput,
-    ToolResult,
+    Block, BlockBody, Media, Message, Seal, Source, Speaker, ToolCall, ToolInput, ToolResult,
 };
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
 
 /// Reads `messages`.
 pub(in crate::wire) fn read(value: Raw<'_>) -> Result<Vec<Message>, ProxyError> {
@@ -160,22 +160,12 @@ fn nested(
     };
     let cache_mark = take_cache_mark(&mut part);
     let mut extra = part.rest();
-    let rest = inner.rest();
-    if !rest.is_empty() {
-        extra.0.push((name.to_owned(), as_object(&rest)));
-    }
+    keep(&mut extra, name, &inner.rest());
     Ok(Block {
         body,
         cache_mark,
         extra,
     })
-}
-
-/// Members as one JSON object.
-pub(in crate::wire) fn as_object(extra: &Extra) -> RawJson {
-    let mut json = crate::wire::json_out::JsonOut::default();
-    json.object(|it| it.extra(extra));
-    RawJson::new(&json.into_string())
 }
 
 fn image(inner: &mut Object<'_>) -> Option<BlockBody> {
@@ -257,17 +247,22 @@ pub(in crate::wire) fn tool_call(value: Raw<'_>) -> Option<Block> {
     let kind = call.take_string("type");
     let id = call.take_string("id").unwrap_or_default();
     let seal = take_seal(&mut call);
-    let (name, input) = if kind.as_deref() == Some("custom") {
-        let mut custom = call.take("custom")?.object()?;
-        let input = custom.take_string("input").unwrap_or_default();
-        (custom.take_string("name")?, ToolInput::Text(input))
+    let member = match kind.as_deref() {
+        Some("custom") => "custom",
+        _ => "function",
+    };
+    let mut inner = call.take(member)?.object()?;
+    let name = inner.take_string("name")?;
+    let input = if member == "custom" {
+        ToolInput::Text(inner.take_string("input").unwrap_or_default())
     } else {
-        let mut function = call.take("function")?.object()?;
-        let name = function.take_string("name")?;
-        (name, ToolInput::Json(arguments(&mut function)))
+        ToolInput::Json(arguments(&mut inner))
     };
     // Some servers number the calls of whole answers, too.
     call.take_any("index");
+    let cache_mark = take_cache_mark(&mut call);
+    let mut extra = call.rest();
+    keep(&mut extra, member, &inner.rest());
     Some(Block {
         body: BlockBody::ToolCall(ToolCall {
             id,
@@ -275,8 +270,8 @@ pub(in crate::wire) fn tool_call(value: Raw<'_>) -> Option<Block> {
             input,
             seal,
         }),
-        cache_mark: take_cache_mark(&mut call),
-        extra: call.rest(),
+        cache_mark,
+        extra,
     })
 }
 

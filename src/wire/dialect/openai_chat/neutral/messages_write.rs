@@ -4,12 +4,12 @@ use super::media::{url_of, write_cache_mark};
 use super::reasoning::{self, NAME};
 use super::request_write::{Writing, refuse};
 use crate::types::chat::{
-    Block, BlockBody, Inexpressible, Media, Message, ReasoningBlock, Source, Speaker, ToolCall,
-    ToolInput,
+    Block, BlockBody, Extra, Inexpressible, Media, Message, ReasoningBlock, Source, Speaker,
+    ToolCall, ToolInput,
 };
 use crate::wire::foreign;
-use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{kept, others};
 
 /// Writes every message.
 pub(in crate::wire) fn write(
@@ -177,10 +177,7 @@ fn part(
             write_cache_mark(it, mark);
         }
         if own {
-            let rest = block.extra.iter();
-            for (name, value) in rest.filter(|(name, _)| Some(*name) != own_member) {
-                it.raw(name, value);
-            }
+            others(it, &block.extra, own_member.as_slice());
         }
     });
     result
@@ -188,13 +185,8 @@ fn part(
 
 /// The unknown members of a part's inner object, which reading left over under its name.
 fn inner_extra(it: &mut Members<'_>, block: &Block, name: &str, own: bool) {
-    if !own {
-        return;
-    }
-    let rest = block.extra.iter().find(|(other, _)| *other == name);
-    let rest = rest.and_then(|(_, value)| Raw::parse(value.get()).ok()?.object());
-    if let Some(rest) = rest {
-        it.extra(&rest.rest());
+    if own {
+        kept(it, &block.extra, name);
     }
 }
 
@@ -443,13 +435,13 @@ fn tool_call(list: &mut JsonOut, block: &Block, call: &ToolCall, writing: &mut W
     note_mark(block, writing);
     list.object(|it| {
         it.string("id", &call.id);
-        write_call(it, call, &call.input);
+        write_call(it, call, writing.own.then_some(&block.extra));
         let seal = call.seal.as_ref().and_then(|seal| seal.for_upstream(NAME));
         if let Some(seal) = seal {
             write_seal(it, seal);
         }
         if writing.own {
-            it.extra(&block.extra);
+            others(it, &block.extra, &CALL_MEMBERS);
         }
         if let Some(mark) = block.cache_mark.filter(|_| writing.marks) {
             write_cache_mark(it, mark);
@@ -457,9 +449,12 @@ fn tool_call(list: &mut JsonOut, block: &Block, call: &ToolCall, writing: &mut W
     });
 }
 
-/// `type` and the function or the custom tool.
-pub(in crate::wire) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: &ToolInput) {
-    match input {
+/// What holds the name and the input of a call.
+pub(super) const CALL_MEMBERS: [&str; 2] = ["function", "custom"];
+
+/// `type` and the function or the custom tool, with what was kept of it.
+pub(super) fn write_call(it: &mut Members<'_>, call: &ToolCall, extra: Option<&Extra>) {
+    match &call.input {
         ToolInput::Json(arguments) => {
             it.string("type", "function");
             it.object("function", |it| {
@@ -470,6 +465,9 @@ pub(in crate::wire) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: 
                     arguments
                 };
                 it.string("arguments", arguments);
+                if let Some(extra) = extra {
+                    kept(it, extra, "function");
+                }
             });
         }
         ToolInput::Text(input) => {
@@ -477,6 +475,9 @@ pub(in crate::wire) fn write_call(it: &mut Members<'_>, call: &ToolCall, input: 
             it.object("custom", |it| {
                 it.string("name", &call.name);
                 it.string("input", input);
+                if let Some(extra) = extra {
+                    kept(it, extra, "custom");
+                }
             });
         }
     }

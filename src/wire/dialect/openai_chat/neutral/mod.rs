@@ -16,7 +16,7 @@ mod stream_write;
 pub(in crate::wire) mod turn;
 pub(in crate::wire) mod usage;
 
-pub(in crate::wire) use messages_read::{as_object, take_seal, wrong};
+pub(in crate::wire) use messages_read::{take_seal, wrong};
 pub(in crate::wire) use messages_write::write_seal;
 
 use bytes::Bytes;

@@ -6,10 +6,11 @@ use super::reasoning::NAME;
 use crate::error::ProxyError;
 use crate::types::Endpoint;
 use crate::types::chat::{
-    Block, ChatRequest, Effort, Message, OutputFormat, RawJson, ReasoningWish, Sampling,
+    Block, ChatRequest, Effort, Extra, Message, OutputFormat, RawJson, ReasoningWish, Sampling,
     SchemaFormat, Speaker, Tool, ToolChoice, ToolKind,
 };
 use crate::wire::json_in::{Object, Raw};
+use crate::wire::nested::keep;
 
 /// Reads a body.
 pub(super) fn read(endpoint: Endpoint, mut it: Object<'_>) -> Result<ChatRequest, ProxyError> {
@@ -38,7 +39,8 @@ pub(super) fn read(endpoint: Endpoint, mut it: Object<'_>) -> Result<ChatRequest
     request.stop = stop(&mut it)?;
     request.choices = it.take_if("n", |n| u32::try_from(n.count()?).ok());
     request.logprobs = logprobs(endpoint, &mut it);
-    request.output_format = output_format(&mut it)?;
+    let (format, more_format) = output_format(&mut it)?;
+    request.output_format = format;
     request.reasoning = reasoning(&mut it);
     request.service_tier = it.take_string("service_tier");
     let user = it.take_string("user");
@@ -46,6 +48,7 @@ pub(super) fn read(endpoint: Endpoint, mut it: Object<'_>) -> Result<ChatRequest
     request.metadata = it.take_if("metadata", labels).unwrap_or_default();
     stream(&mut it, &mut request);
     request.extra = it.rest();
+    keep(&mut request.extra, "response_format", &more_format);
     Ok(request)
 }
 
@@ -143,32 +146,39 @@ fn reasoning(it: &mut Object<'_>) -> Option<ReasoningWish> {
     (wish != ReasoningWish::default()).then_some(wish)
 }
 
-fn output_format(it: &mut Object<'_>) -> Result<Option<OutputFormat>, ProxyError> {
+/// `response_format`, and what else stands there.
+fn output_format(it: &mut Object<'_>) -> Result<(Option<OutputFormat>, Extra), ProxyError> {
     const SCHEMA: &str = "response_format.json_schema";
     let Some(value) = it.take("response_format") else {
-        return Ok(None);
+        return Ok((None, Extra::none()));
     };
     let mut format = value
         .object()
         .ok_or_else(|| wrong("response_format", "an object"))?;
     let kind = format.take_string("type").unwrap_or_default();
-    Ok(Some(match kind.as_str() {
+    let mut inner = Extra::none();
+    let read = match kind.as_str() {
         "text" => OutputFormat::Text,
         "json_object" => OutputFormat::Json,
         "json_schema" => {
             let named = format.take("json_schema").and_then(Raw::object);
-            let named = named.ok_or_else(|| wrong(SCHEMA, "an object"))?;
-            OutputFormat::Schema(schema_format(named))
+            let mut named = named.ok_or_else(|| wrong(SCHEMA, "an object"))?;
+            let schema = schema_format(&mut named);
+            inner = named.rest();
+            OutputFormat::Schema(schema)
         }
         _ => {
             let allowed = "`text`, `json_object` or `json_schema`";
             return Err(wrong("response_format.type", allowed));
         }
-    }))
+    };
+    let mut rest = format.rest();
+    keep(&mut rest, "json_schema", &inner);
+    Ok((Some(read), rest))
 }
 
 /// `name`, `description`, `schema` and `strict`.
-pub(in crate::wire) fn schema_format(mut named: Object<'_>) -> SchemaFormat {
+pub(in crate::wire) fn schema_format(named: &mut Object<'_>) -> SchemaFormat {
     let schema = named.take("schema");
     SchemaFormat {
         name: named.take_string("name"),
@@ -190,7 +200,7 @@ fn tools(it: &mut Object<'_>, request: &mut ChatRequest) -> Result<(), ProxyErro
     // The members before `tools`, which some clients still write.
     if let Some(functions) = it.take_if("functions", Raw::array) {
         let functions = functions.into_iter().filter_map(Raw::object);
-        request.tools.extend(functions.filter_map(function));
+        request.tools.extend(functions.filter_map(old_function));
     }
     request.parallel_tool_calls = it.take_boolean("parallel_tool_calls");
     let choice = it.take("tool_choice").map(tool_choice);
@@ -202,11 +212,11 @@ fn tools(it: &mut Object<'_>, request: &mut ChatRequest) -> Result<(), ProxyErro
 fn tool(value: Raw<'_>) -> Option<Tool> {
     let mut object = value.object()?;
     let kind = object.get("type").and_then(Raw::string);
-    let mut tool = match kind.as_deref() {
-        Some("function") => function(object.take("function")?.object()?)?,
+    let (member, mut tool) = match kind.as_deref() {
+        Some("function") => ("function", function(object.take("function")?.object()?)?),
         Some("custom") => {
             let mut custom = object.take("custom")?.object()?;
-            Tool {
+            let tool = Tool {
                 name: custom.take_string("name")?,
                 description: custom.take_string("description"),
                 kind: ToolKind::Custom {
@@ -214,20 +224,15 @@ fn tool(value: Raw<'_>) -> Option<Tool> {
                 },
                 cache_mark: None,
                 extra: custom.rest(),
-            }
+            };
+            ("custom", tool)
         }
-        _ => {
-            return Some(Tool {
-                kind: ToolKind::Native(value.owned()),
-                name: String::new(),
-                description: None,
-                cache_mark: None,
-                extra: crate::types::chat::Extra::none(),
-            });
-        }
+        _ => return Some(Tool::native(value.owned())),
     };
     object.take_any("type");
     tool.cache_mark = tool.cache_mark.or(take_cache_mark(&mut object));
+    let inner = std::mem::replace(&mut tool.extra, object.rest());
+    keep(&mut tool.extra, member, &inner);
     Some(tool)
 }
 
@@ -242,6 +247,14 @@ fn function(mut function: Object<'_>) -> Option<Tool> {
         cache_mark: take_cache_mark(&mut function),
         extra: function.rest(),
     })
+}
+
+/// A function that stands in no tool.
+fn old_function(object: Object<'_>) -> Option<Tool> {
+    let mut tool = function(object)?;
+    let inner = std::mem::take(&mut tool.extra);
+    keep(&mut tool.extra, "function", &inner);
+    Some(tool)
 }
 
 fn tool_choice(value: Raw<'_>) -> ToolChoice {

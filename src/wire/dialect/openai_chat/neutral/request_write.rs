@@ -6,11 +6,12 @@ use super::media::write_cache_mark;
 use super::messages_write;
 use super::reasoning::NAME;
 use crate::types::chat::{
-    ChatRequest, Effort, Inexpressible, Notes, OutputFormat, SchemaFormat, Tool, ToolChoice,
+    ChatRequest, Effort, Extra, Inexpressible, Notes, OutputFormat, SchemaFormat, Tool, ToolChoice,
     ToolKind,
 };
 use crate::wire::foreign;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::nested::{kept, others, rest_of};
 use crate::wire::translate::Target;
 
 /// True for OpenAI's reasoning models, by the upstream's name. They alone take the output cap by its newer
@@ -139,7 +140,8 @@ impl Writing<'_> {
             }
         }
         if let Some(format) = &request.output_format {
-            it.object("response_format", |it| output_format(it, format));
+            let more = self.own.then_some(&request.extra);
+            it.object("response_format", |it| output_format(it, format, more));
         }
         self.reasoning(it);
         self.attribution(it);
@@ -150,7 +152,7 @@ impl Writing<'_> {
             }
         }
         if self.own {
-            it.extra(&request.extra);
+            others(it, &request.extra, &["response_format"]);
         } else if self.is_openai() {
             let shared = request.extra.iter();
             for (name, value) in shared.filter(|(name, _)| SHARED.contains(name)) {
@@ -265,14 +267,16 @@ impl Writing<'_> {
         };
         let offered = |tool: &&Tool| among.is_none_or(|names| names.contains(&tool.name));
         let tools: Vec<&Tool> = request.tools.iter().filter(offered).collect();
-        if tools.is_empty() {
+        if tools.is_empty() && !self.own {
             return;
         }
-        it.array("tools", |list| {
-            for tool in &tools {
-                self.tool(list, tool);
-            }
-        });
+        if !tools.is_empty() {
+            it.array("tools", |list| {
+                for tool in &tools {
+                    self.tool(list, tool);
+                }
+            });
+        }
         if let Some(choice) = &request.tool_choice {
             match choice {
                 ToolChoice::Among { required, .. } if among.is_some() => {
@@ -307,7 +311,7 @@ impl Writing<'_> {
                     about(it);
                     it.maybe_raw("format", format.as_ref());
                     if own {
-                        it.extra(&tool.extra);
+                        kept(it, &tool.extra, "custom");
                     }
                 });
             } else if let ToolKind::Function { parameters, strict } = &tool.kind {
@@ -317,12 +321,15 @@ impl Writing<'_> {
                     it.maybe_raw("parameters", parameters.as_ref());
                     it.maybe_boolean("strict", *strict);
                     if own {
-                        it.extra(&tool.extra);
+                        kept(it, &tool.extra, "function");
                     }
                 });
             }
             if let Some(mark) = tool.cache_mark.filter(|_| marks) {
                 write_cache_mark(it, mark);
+            }
+            if own {
+                others(it, &tool.extra, &["function", "custom"]);
             }
         });
     }
@@ -362,14 +369,24 @@ impl Writing<'_> {
     }
 }
 
-fn output_format(it: &mut Members<'_>, format: &OutputFormat) {
+/// `response_format`, with what `more` has kept of it.
+fn output_format(it: &mut Members<'_>, format: &OutputFormat, more: Option<&Extra>) {
+    let rest = more.and_then(|more| rest_of(more, "response_format"));
     match format {
         OutputFormat::Text => it.string("type", "text"),
         OutputFormat::Json => it.string("type", "json_object"),
         OutputFormat::Schema(schema) => {
             it.string("type", "json_schema");
-            it.object("json_schema", |it| write_schema(it, schema));
+            it.object("json_schema", |it| {
+                write_schema(it, schema);
+                if let Some(rest) = &rest {
+                    kept(it, rest, "json_schema");
+                }
+            });
         }
+    }
+    if let Some(rest) = &rest {
+        others(it, rest, &["json_schema"]);
     }
 }
 

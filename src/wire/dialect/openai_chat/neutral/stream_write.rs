@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::answer_write::{self, annotation, image};
 use super::media::url_of;
-use super::messages_write::{write_call, write_seal};
+use super::messages_write::write_seal;
 use super::reasoning::{self, NAME};
 use super::usage;
 use crate::types::chat::event::StreamFault;
@@ -448,7 +448,13 @@ fn begin_call(it: &mut Members<'_>, call: &ToolCall) {
                 it.string("arguments", "");
             });
         }
-        ToolInput::Text(_) => write_call(it, call, &ToolInput::Text(String::new())),
+        ToolInput::Text(_) => {
+            it.string("type", "custom");
+            it.object("custom", |it| {
+                it.string("name", &call.name);
+                it.string("input", "");
+            });
+        }
     }
 }
 
