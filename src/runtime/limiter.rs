@@ -7,9 +7,11 @@
 //! The rate is `limit` per minute as a continuous refill with a burst on top: in any stretch of `t`
 //! minutes at most `limit·t + burst` pass. For tokens the same holds of what was settled.
 
+mod held;
 mod leased;
 mod requests;
 mod scope;
+mod sharing;
 mod standing;
 mod tokens;
 
@@ -27,11 +29,12 @@ use tokio::time::Instant;
 
 use self::leased::{LeasedScope, Short};
 use self::requests::{RequestCell, RequestQuota};
-use crate::runtime::leases::Bell;
-use crate::types::{DrawCall, DrawReply, LeaseCall, LeaseReply};
 
+pub use self::held::{Permit, TokenReservation};
 pub use self::leased::LimitsWhenAway;
 pub use self::scope::{LimitKind, LimitParams, Limited, Scope};
+use self::sharing::Sharing;
+pub use self::sharing::{Draws, PlaceLeases};
 pub use self::standing::{RateStanding, Standing, format_reset};
 use self::tokens::TokenBucket;
 
@@ -57,29 +60,6 @@ struct Rates {
     penalty_until: Option<Instant>,
     /// In the place of `requests` and `tokens`, where replicas share the limits.
     leased: Option<Box<LeasedScope>>,
-}
-
-/// How limits are shared with other replicas.
-#[derive(Debug, Clone)]
-struct Sharing {
-    bell: Bell,
-    when_away: LimitsWhenAway,
-}
-
-/// Draws from shared rates, and where the answers belong.
-#[derive(Debug, Default)]
-pub struct Draws {
-    /// What to ask the store.
-    pub calls: Vec<DrawCall>,
-    of: Vec<(Arc<Cell>, LimitKind)>,
-}
-
-/// Leases on places, and where the answers belong.
-#[derive(Debug, Default)]
-pub struct PlaceLeases {
-    /// What to ask the store.
-    pub calls: Vec<LeaseCall>,
-    of: Vec<Arc<Cell>>,
 }
 
 /// The cells of all scopes.
@@ -110,138 +90,6 @@ impl Limiters {
             cells: RwLock::default(),
             sharing: None,
         }
-    }
-
-    /// Shares all limits with other replicas, from now on.
-    #[must_use]
-    pub fn shared(mut self, bell: Bell, when_away: LimitsWhenAway) -> Self {
-        self.sharing = Some(Sharing { bell, when_away });
-        self
-    }
-
-    /// Brings scopes' parts of shared limits in line with the parameters of a request.
-    fn follow(&self, limits: &Limits<'_>, locked: &mut Locked<'_>) {
-        if self.sharing.is_none() {
-            return;
-        }
-        for ((scope, params), rates) in limits.iter().zip(locked) {
-            let leased = rates.leased.get_or_insert_with(Box::default);
-            leased.follow(scope, params);
-        }
-    }
-
-    fn when_away(&self) -> LimitsWhenAway {
-        self.sharing
-            .as_ref()
-            .map_or_else(LimitsWhenAway::default, |sharing| sharing.when_away)
-    }
-
-    fn all_cells(&self) -> Vec<Arc<Cell>> {
-        self.cells.read().values().cloned().collect()
-    }
-
-    /// What to draw from shared rates now.
-    pub fn draws(&self, now: Instant) -> Draws {
-        let mut draws = Draws::default();
-        if self.sharing.is_none() {
-            return draws;
-        }
-        let now_ms = self.ms(now);
-        for cell in self.all_cells() {
-            if let Some(leased) = &mut cell.rates.lock().leased {
-                leased.draws(now_ms, |kind, call| {
-                    draws.calls.push(call);
-                    draws.of.push((Arc::clone(&cell), kind));
-                });
-            }
-        }
-        draws
-    }
-
-    /// Takes the answers to [`Self::draws`]; `None`: there were none, the store is away.
-    pub fn drawn(&self, draws: &Draws, replies: Option<&[DrawReply]>, now: Instant) {
-        let now_ms = self.ms(now);
-        match replies {
-            None => self.store_away(now),
-            Some(replies) => {
-                for ((call, (cell, kind)), reply) in draws.calls.iter().zip(&draws.of).zip(replies)
-                {
-                    if let Some(leased) = &mut cell.rates.lock().leased {
-                        leased.drawn(*kind, call, reply, now_ms);
-                    }
-                }
-            }
-        }
-        self.announce();
-    }
-
-    /// What to say about places for requests in flight.
-    pub fn place_leases(&self, now: Instant) -> PlaceLeases {
-        let mut leases = PlaceLeases::default();
-        if self.sharing.is_none() {
-            return leases;
-        }
-        let now_ms = self.ms(now);
-        for cell in self.all_cells() {
-            let in_flight = cell.in_flight.load(Ordering::Relaxed);
-            let mut rates = cell.rates.lock();
-            let call = rates
-                .leased
-                .as_mut()
-                .and_then(|leased| leased.lease_call(in_flight, now_ms));
-            drop(rates);
-            if let Some(call) = call {
-                leases.calls.push(call);
-                leases.of.push(cell);
-            }
-        }
-        leases
-    }
-
-    /// Takes the answers to [`Self::place_leases`].
-    pub fn places_answered(&self, leases: &PlaceLeases, replies: &[LeaseReply], now: Instant) {
-        let now_ms = self.ms(now);
-        for ((call, cell), reply) in leases.calls.iter().zip(&leases.of).zip(replies) {
-            if let Some(leased) = &mut cell.rates.lock().leased {
-                leased.answered(call, reply, now_ms);
-            }
-        }
-        self.announce();
-    }
-
-    /// The shared store cannot be reached.
-    pub fn store_away(&self, now: Instant) {
-        let now_ms = self.ms(now);
-        for cell in self.all_cells() {
-            if let Some(leased) = &mut cell.rates.lock().leased {
-                leased.away(now_ms);
-            }
-        }
-        self.announce();
-    }
-
-    /// What to tell the store last: everything goes back.
-    pub fn leave(&self, now: Instant) -> (Vec<DrawCall>, Vec<LeaseCall>) {
-        let now_ms = self.ms(now);
-        let (mut draws, mut leases) = (Vec::new(), Vec::new());
-        for cell in self.all_cells() {
-            if let Some(leased) = &mut cell.rates.lock().leased {
-                let (back, places) = leased.leave(now_ms);
-                draws.extend(back);
-                leases.extend(places);
-            }
-        }
-        (draws, leases)
-    }
-
-    fn announce(&self) {
-        if let Some(sharing) = &self.sharing {
-            sharing.bell.announce();
-        }
-    }
-
-    fn ms(&self, now: Instant) -> i64 {
-        i64::try_from(self.ticks(now) / 1_000_000).unwrap_or(i64::MAX)
     }
 
     /// Admits one request in all these scopes, or in none. The permit holds its place in every
@@ -617,58 +465,5 @@ impl Rates {
             self.requests = quota.map(|quota| RequestCell::carry_over(present, quota, ticks));
         }
         self.requests.as_ref()
-    }
-}
-
-/// A place in the concurrency of every scope of one request. Held until the end of the stream;
-/// dropping it frees the places.
-#[derive(Debug)]
-#[must_use = "dropping the permit ends the request's place"]
-pub struct Permit {
-    cells: Cells,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        for cell in &self.cells {
-            cell.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Tokens that are set aside for one attempt. Dropped unsettled, all of them go back.
-#[derive(Debug)]
-#[must_use = "dropping the reservation gives all tokens back"]
-pub struct TokenReservation {
-    cells: Cells,
-    tokens: u64,
-}
-
-impl TokenReservation {
-    /// Ends the reservation with what was really used: the rest goes back; what was used above it
-    /// is taken too, and later requests wait for it.
-    pub fn settle(self, actual: u64) {
-        self.settle_at(actual, Instant::now());
-    }
-
-    /// [`TokenReservation::settle`] at an instant that the caller knows.
-    pub fn settle_at(mut self, actual: u64, now: Instant) {
-        let reserved = std::mem::take(&mut self.tokens);
-        for cell in self.cells.drain(..) {
-            cell.rates.lock().settle_tokens(reserved, actual, now);
-        }
-    }
-
-    /// How many tokens are set aside.
-    pub const fn tokens(&self) -> u64 {
-        self.tokens
-    }
-}
-
-impl Drop for TokenReservation {
-    fn drop(&mut self) {
-        for cell in &self.cells {
-            cell.rates.lock().give_tokens_back(self.tokens);
-        }
     }
 }

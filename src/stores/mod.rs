@@ -17,6 +17,8 @@ mod sqlite;
 mod usage;
 
 #[cfg(test)]
+mod aging;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::PostgresStore;
-use crate::stores::sample::{DAY_MS, NOON_MS, four_days, record, reports_of_four_days};
+use crate::stores::aging::old_rows_become_sums;
+use crate::stores::sample::{NOON_MS, record};
 use crate::stores::servers::{Postgres, database_name, directory_of, free_port, skip};
 use crate::stores::{
-    Feedback, FeedbackOutcome, FeedbackStore, Ledger, LedgerError, LedgerOptions, LedgerSource,
-    SpendBy, SpendFilter, TimeRange, UsageReads, UsageSink,
+    Feedback, FeedbackOutcome, Ledger, LedgerError, LedgerOptions, LedgerSource, SpendBy,
+    SpendFilter, TimeRange, UsageReads, UsageSink,
 };
 use crate::types::{PostgresUrl, RequestId, RequestRecord};
 
@@ -177,62 +178,22 @@ fn old_rows_become_sums_and_everything_still_adds_up() {
     let journal = directory.path().join("journal");
     let opened = PostgresStore::open(&url, &journal, 64, Duration::ZERO);
     let (mut sink, store, _journal) = opened.expect("a ledger");
-    let records = four_days();
-    sink.append(&records).expect("stored");
-    let opinion = |at: usize| Feedback {
-        request_id: records[at].request_id.clone(),
-        reward: 0.5,
-        kind: "score".to_owned(),
-        comment: None,
-        at_ms: NOON_MS,
-    };
-    store.put_feedback(&opinion(1)).expect("stored");
-    store.put_feedback(&opinion(119)).expect("stored");
-    let always = TimeRange::since(0);
-    let seen = || {
-        let reads = store.reports().expect("a view");
-        let focus = reads.focus(always).expect("groups");
-        (reports_of_four_days(&*reads), focus)
-    };
-    let before = seen();
-    let spent = || store.spent(&SpendFilter::default(), always).expect("a sum");
-    let spent_before = spent();
-
-    let horizon = NOON_MS.div_euclid(DAY_MS) * DAY_MS + 2 * DAY_MS;
-    let is_old = |record: &&Arc<RequestRecord>| record.started_at_ms < horizon;
-    let old = records.iter().filter(is_old).count();
-    // Another replica that is at it is left alone.
-    let name = database_name(&address);
-    let hold = "SELECT pg_advisory_lock(1414285138), pg_sleep(2)";
-    std::thread::scope(|scope| {
-        scope.spawn(|| server.sql(name, hold));
-        let locked = "DO $$ BEGIN WHILE NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
-                      AND objid = 1414285138) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
-        server.sql(name, locked);
-        assert_eq!(sink.purge(horizon, 7).expect("nothing"), 0);
+    let reports = || store.reports().expect("a view");
+    old_rows_become_sums(&mut sink, &store, &reports, |sink, horizon_ms| {
+        // Another replica that is at it is left alone.
+        let name = database_name(&address);
+        let hold = "SELECT pg_advisory_lock(1414285138), pg_sleep(2)";
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.sql(name, hold));
+            let locked = "DO $$ BEGIN WHILE NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
+                          AND objid = 1414285138) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
+            server.sql(name, locked);
+            assert_eq!(sink.purge(horizon_ms, 7).expect("nothing"), 0);
+        });
+        let unlocked = "DO $$ BEGIN WHILE EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
+                        AND objid = 1414285138) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
+        server.sql(name, unlocked);
     });
-    let unlocked = "DO $$ BEGIN WHILE EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
-                    AND objid = 1414285138) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
-    server.sql(name, unlocked);
-    let mut gone = 0;
-    loop {
-        let now = sink.purge(horizon, 7).expect("purged");
-        gone += now;
-        let (reports, focus) = seen();
-        assert!(reports == before.0, "after {gone}");
-        assert_eq!(focus, before.1, "after {gone}");
-        if now < 7 {
-            break;
-        }
-    }
-    assert_eq!(gone, old);
-    assert_eq!(sink.purge(horizon, 7).expect("nothing left"), 0);
-    assert_eq!(spent(), spent_before, "budgets without an end go on");
-    for (at, is_there) in [(1, false), (119, true)] {
-        let id = &records[at].request_id;
-        assert_eq!(store.request(id).expect("a read").is_some(), is_there);
-        assert_eq!(store.feedback(id).expect("a read").is_some(), is_there);
-    }
     // Traffic goes on.
     sink.append(&[Arc::new(record("req_new"))]).expect("stored");
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::super::{SqliteSink, SqliteStore};
-use crate::stores::sample::{NOON_MS, four_days, record, reports_of_four_days};
+use crate::stores::aging::old_rows_become_sums;
+use crate::stores::sample::{four_days, record};
 use crate::stores::{
-    Feedback, FeedbackStore, Ledger, LedgerError, LedgerFile, LedgerOptions, Report, ReportQuery,
-    ReportReads, SpendFilter, TimeRange, UsageReads, UsageSink,
+    Ledger, LedgerError, LedgerFile, LedgerOptions, ReportQuery, ReportReads, SpendFilter,
+    TimeRange, UsageSink,
 };
 use crate::types::{RequestId, RequestRecord};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const DAY_MS: i64 = 86_400_000;
 const ALWAYS: TimeRange = TimeRange::since(0);
 
 fn options(slots: usize) -> LedgerOptions {
@@ -166,80 +166,13 @@ fn a_check_finds_what_disagrees_and_what_is_damaged() {
     );
 }
 
-fn reports(path: &Path) -> Vec<Report> {
-    reports_of_four_days(&LedgerFile::open(path).expect("a ledger"))
-}
-
 #[test]
 fn old_rows_become_sums_and_everything_still_adds_up() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("l.db");
-    let records = four_days();
     let (mut sink, store, _journal) = SqliteStore::open(&path, 64).expect("a ledger");
-    sink.append(&records).expect("stored");
-    let opinion = |at: usize| Feedback {
-        request_id: records[at].request_id.clone(),
-        reward: 0.5,
-        kind: "score".to_owned(),
-        comment: None,
-        at_ms: NOON_MS,
-    };
-    store.put_feedback(&opinion(1)).expect("stored");
-    store.put_feedback(&opinion(119)).expect("stored");
-    let before = reports(&path);
-    let focus = |path: &Path| {
-        LedgerFile::open(path)
-            .expect("it")
-            .focus(ALWAYS)
-            .expect("groups")
-    };
-    let focus_before = focus(&path);
-    let spent = || store.spent(&SpendFilter::default(), ALWAYS).expect("a sum");
-    let spent_before = spent();
-
-    let horizon = NOON_MS.div_euclid(DAY_MS) * DAY_MS + 2 * DAY_MS;
-    let old = records
-        .iter()
-        .filter(|record| record.started_at_ms < horizon)
-        .count();
-    assert!((20..100).contains(&old), "{old}");
-    let mut gone = 0;
-    loop {
-        let now = sink.purge(horizon, 7).expect("purged");
-        gone += now;
-        assert_eq!(reports(&path), before, "after {gone}");
-        assert_eq!(focus(&path), focus_before);
-        if now < 7 {
-            break;
-        }
-    }
-    assert_eq!(gone, old);
-    assert_eq!(sink.purge(horizon, 7).expect("nothing left"), 0);
-    assert_eq!(spent(), spent_before, "budgets without an end go on");
-    assert!(
-        store
-            .request(&records[1].request_id)
-            .expect("a read")
-            .is_none()
-    );
-    assert!(
-        store
-            .request(&records[119].request_id)
-            .expect("a read")
-            .is_some()
-    );
-    assert!(
-        store
-            .feedback(&records[1].request_id)
-            .expect("a read")
-            .is_none()
-    );
-    assert!(
-        store
-            .feedback(&records[119].request_id)
-            .expect("a read")
-            .is_some()
-    );
+    let reports = || -> Box<dyn ReportReads> { Box::new(LedgerFile::open(&path).expect("it")) };
+    let old = old_rows_become_sums(&mut sink, &store, &reports, |_, _| {});
     let checked = LedgerFile::check(&path).expect("a check");
     assert_eq!(checked.problems, [""; 0]);
     assert_eq!(checked.archived_requests, old as u64);
