@@ -36,6 +36,7 @@ mod period;
 mod reservation;
 mod state;
 mod tally;
+mod user_tally;
 mod users;
 mod views;
 
@@ -171,13 +172,33 @@ impl Budgets {
     ) -> Result<(), E> {
         let _applying = self.applying.lock();
         let now_ms = self.clock.unix_ms();
+        let users_since_ms = {
+            let tally = &mut self.state.lock().user_tally;
+            tally.is_pinned = true;
+            tally.complete_since_ms(self.started_at_ms)
+        };
+        let pasts = self.pasts(params, users_since_ms, now_ms, spent_in_ledger);
+        let mut state = self.state.lock();
+        state.user_tally.is_pinned = false;
+        state.replace(params, pasts?, self.clock.unix_ms());
+        Ok(())
+    }
+
+    /// What the ledger knows of budgets that are new: of the time before this process knows it better.
+    fn pasts<E>(
+        &self,
+        params: &[BudgetParams],
+        users_since_ms: i64,
+        now_ms: i64,
+        spent_in_ledger: &SpentInLedger<'_, E>,
+    ) -> Result<Vec<Past>, E> {
         let mut pasts = Vec::with_capacity(params.len());
         for budget in params {
             let known = self.state.lock().knows(budget);
             let from_ms = period::bounds(budget.period, &budget.timezone, now_ms).start_ms;
             let to_ms = match budget.matches.end_user {
                 None => self.started_at_ms,
-                Some(_) => now_ms,
+                Some(_) => users_since_ms,
             };
             let spending = if !known && from_ms < to_ms {
                 spent_in_ledger(budget, from_ms..to_ms)?
@@ -186,10 +207,7 @@ impl Budgets {
             };
             pasts.push(Past { from_ms, spending });
         }
-        self.state
-            .lock()
-            .replace(params, pasts, self.clock.unix_ms());
-        Ok(())
+        Ok(pasts)
     }
 
     /// Reserves amounts in every budget that matches, or in none: the worst case in strict budgets,

@@ -160,3 +160,45 @@ async fn what_was_learned_lets_more_through_at_once_and_the_declared_sum_bounds_
         "the limit and the declared sum hold eight worst cases"
     );
 }
+
+/// Answers of very different lengths, many at once: no more of them cost more than was reserved than the
+/// file accepts. `TOLLGATE_OVERRUN_REQUESTS=20000` asks more often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_attempts_exceed_their_learned_reserve_no_more_often_than_declared() {
+    const PROBABILITY: f64 = 0.05;
+    const AT_ONCE: usize = 16;
+    let asked = std::env::var("TOLLGATE_OVERRUN_REQUESTS").ok();
+    let requests: usize = asked.and_then(|text| text.parse().ok()).unwrap_or(800);
+    // From 7 to 4,000 tokens, with a Pareto tail: of a thousand answers one has 1,000 times the shortest.
+    let length = |number: usize| {
+        let chance = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+        (7_000 / (1 + chance % 1_000)).clamp(7, 4_000)
+    };
+    let upstream =
+        Upstream::start(move |request| Script::answer(request, "ok", 20, length(request.number)))
+            .await;
+    let more = format!(
+        "budgets: [ {{ name: agents, limit_usd: 1000, period: total, overrun: {{ at_most_usd: 100, probability: {PROBABILITY} }} }} ]"
+    );
+    let proxy = Proxy::start(&two_models(&upstream.base_url(), &more)).await;
+    let client = proxy.client();
+    let ask = async |number: usize| {
+        let mut body = chat("large", &format!("request {number}"));
+        body["max_tokens"] = json!(4_000);
+        assert_eq!(client.chat(&body).await.status, 200);
+    };
+    let numbers = futures_util::stream::iter(0..requests);
+    numbers.for_each_concurrent(AT_ONCE, ask).await;
+    let view = &proxy.gateway.budgets.view()[0];
+    let learned = view.learned.expect("a budget with an overrun");
+    let share = learned.overruns as f64 / learned.attempts as f64;
+    println!(
+        "{learned:?}: {:.2} % of {} %",
+        100.0 * share,
+        100.0 * PROBABILITY
+    );
+    assert!(2 * learned.attempts > requests as u64, "{learned:?}");
+    assert!(learned.overruns > 0, "the bound is not the worst case");
+    assert!(share <= PROBABILITY, "{share}: {learned:?}");
+    proxy.stop().await;
+}

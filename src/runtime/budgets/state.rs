@@ -14,6 +14,7 @@ use super::cell::Cell;
 use super::index::{AccountKey, CellIndices, Index, PayerRef};
 use super::leased::Sharing;
 use super::tally::Tally;
+use super::user_tally::UserTally;
 use super::users::Family;
 use super::{
     Affordance, Amounts, BudgetAlert, BudgetParams, BudgetView, EndUserMatch, Exhausted,
@@ -67,6 +68,8 @@ pub(super) struct State {
     in_flight: Vec<Option<InFlight>>,
     free_slots: Vec<usize>,
     pub(super) alerts: VecDeque<BudgetAlert>,
+    /// What was settled by end user.
+    pub(super) user_tally: UserTally,
     /// How budgets are shared with other replicas; `None`: with none.
     sharing: Option<Sharing>,
     /// False until the first apply, which restores rather than adds.
@@ -234,6 +237,8 @@ impl State {
         let account = &mut self.accounts[held.account];
         if let Some(actual) = actual {
             account.tally.add(now_ms, actual);
+            let user = held.end_user.as_ref();
+            self.user_tally.add(now_ms, held.account, user, actual);
         }
         let plain = account.cells.iter().map(|&cell| (cell, cell));
         for (budget, index) in plain.chain(held.user_cells.iter().copied()) {
@@ -446,8 +451,40 @@ impl State {
         if budget.matches.end_user.is_none() {
             let settled = self.settled_since(at, cell.period_start_ms());
             cell.add_settled(settled, now_ms);
+        } else {
+            self.add_users(at, &mut cell, now_ms, next);
         }
         next.own.push(cell);
+    }
+
+    /// Adds what this process has settled for end users to a new budget (the `at`-th of the next ones).
+    fn add_users(&self, at: usize, cell: &mut Cell, now_ms: i64, next: &mut Next) {
+        let known = next.of_users.iter().enumerate();
+        let mut places: FxHashMap<Arc<str>, usize> = known
+            .filter(|(_, (budget, ..))| *budget == at)
+            .map(|(place, (_, user, _))| (Arc::clone(user), place))
+            .collect();
+        for (account, user, settled) in self.user_tally.since(cell.period_start_ms()) {
+            if !self.accounts[account].by_end_user.contains(&at) {
+                continue;
+            }
+            match (cell.end_user(), user) {
+                (Some(EndUserMatch::One(name)), user) => {
+                    if user.is_some_and(|user| **user == **name) {
+                        cell.add_settled(settled, now_ms);
+                    }
+                }
+                (_, None) => cell.add_settled(settled, now_ms),
+                (_, Some(user)) => {
+                    let place = *places.entry(Arc::clone(user)).or_insert_with(|| {
+                        let own = cell.for_end_user(user, now_ms);
+                        next.of_users.push((at, Arc::clone(user), own));
+                        next.of_users.len() - 1
+                    });
+                    next.of_users[place].2.add_settled(settled, now_ms);
+                }
+            }
+        }
     }
 
     /// After limits and thresholds may have changed: alerts about those that are reached now, or

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::types::PicoUsd;
 
 /// Today's time zones are offset by whole quarters of an hour, so every period begins with one.
-const QUARTER_MS: i64 = 15 * 60 * 1_000;
+pub(super) const QUARTER_MS: i64 = 15 * 60 * 1_000;
 /// A month and a bit: after it, only a total still asks.
 const KEPT_QUARTERS: i64 = 33 * 24 * 4;
 

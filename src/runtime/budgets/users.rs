@@ -15,6 +15,11 @@ pub(super) const MAX_END_USERS: usize = 10_000;
 /// Longer names are hardly names; they would only fill memory.
 const MAX_NAME_BYTES: usize = 256;
 
+/// True for what may have a cell of its own.
+pub(super) fn is_name(user: &str) -> bool {
+    user.len() <= MAX_NAME_BYTES
+}
+
 /// The end users of one budget. The hasher is keyed, since clients choose the names.
 #[derive(Debug, Default)]
 pub(super) struct Family {
@@ -40,7 +45,7 @@ impl Family {
 
     /// True when this end user may get a cell of his own.
     pub(super) fn has_room(&self, user: &str) -> bool {
-        user.len() <= MAX_NAME_BYTES && self.by_user.len() < MAX_END_USERS
+        is_name(user) && self.by_user.len() < MAX_END_USERS
     }
 
     pub(super) fn insert(&mut self, user: Arc<str>, cell: usize) {

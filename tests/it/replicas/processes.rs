@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::redis_server::Redis;
 use crate::harness::{Script, Upstream};
@@ -83,22 +83,27 @@ impl Process {
         found.unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// A gauge, if `/metrics` shows it.
-    pub async fn found(&self, name: &str) -> Option<f64> {
-        let pool: Pool<_, Full<Bytes>> =
-            Pool::builder(TokioExecutor::new()).build(HttpConnector::new());
-        let address = format!("http://{}/metrics", self.admin);
-        let reply = pool
+    /// What the admin listener answers.
+    async fn admin(&self, path: &str) -> String {
+        let address = format!("http://{}{path}", self.admin);
+        let reply = client()
             .get(address.parse().expect("an address"))
             .await
-            .expect("metrics");
-        let text = reply
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
-        let text = String::from_utf8_lossy(&text).into_owned();
+            .expect("an answer");
+        let body = reply.into_body().collect().await.expect("a body");
+        String::from_utf8_lossy(&body.to_bytes()).into_owned()
+    }
+
+    /// The first budget as `/api/overview` shows it.
+    async fn budget(&self) -> Value {
+        let text = self.admin("/api/overview").await;
+        let mut overview: Value = serde_json::from_str(&text).expect("JSON");
+        overview["budgets"][0].take()
+    }
+
+    /// A gauge, if `/metrics` shows it.
+    pub async fn found(&self, name: &str) -> Option<f64> {
+        let text = self.admin("/metrics").await;
         let line = text.lines().find(|line| line.starts_with(name));
         line?.rsplit(' ').next()?.parse().ok()
     }
@@ -259,9 +264,14 @@ async fn nobody_overspends_though_a_replica_dies_and_redis_forgets() {
         refused.load(Ordering::SeqCst),
     );
     assert!(billed <= AFFORDS, "overspent: {billed}");
+    // What the dead one was billed is a part of what it held, and counts once.
     assert!(
-        billed_usd + stranded_usd >= 0.99 * limit_usd,
-        "{billed_usd} billed and {stranded_usd} stranded of {limit_usd}"
+        spent_usd + stranded_usd >= 0.99 * limit_usd,
+        "{spent_usd} spent by the living and {stranded_usd} stranded of {limit_usd}"
+    );
+    assert!(
+        spent_usd <= billed_usd + 1e-9,
+        "{spent_usd} of {billed_usd}"
     );
     assert!(processes[0].gauge("tollgate_shared_store_up").await > 0.5);
     // The dead one comes back with its ledger: what it had is known again.
@@ -281,6 +291,71 @@ async fn nobody_overspends_though_a_replica_dies_and_redis_forgets() {
             "{stranded} USD are still stranded"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The store is emptied midway, under the feet of both: nobody overspends, all of it is used, and the
+/// overview shows who may spend what.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_emptied_midway_costs_no_cent() {
+    const AFFORDS: u64 = 120;
+    let Some(mut redis) = Redis::start() else {
+        return;
+    };
+    let billed = Arc::new(AtomicU64::new(0));
+    let upstream = upstream(Arc::clone(&billed)).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let limit_usd = AFFORDS as f64 * BILL_PICO as f64 / 1e12;
+    let budget = format!("budgets: [ {{ name: all, limit_usd: {limit_usd}, period: total }} ]");
+    let both = ["a", "b"]
+        .map(|name| Process::spawn(&config(directory.path(), name, &redis, &upstream, &budget)));
+    for process in &both {
+        process.serves().await;
+    }
+    let client = client();
+    let deadline = Instant::now() + PATIENCE;
+    let (mut number, mut refusals, mut emptied) = (0, 0, 0);
+    while refusals < 12 && Instant::now() < deadline {
+        let turn: [_; 6] = std::array::from_fn(|at| send(&client, both[at % 2].data, number + at));
+        let served = futures_util::future::join_all(turn).await;
+        number += served.len();
+        refusals = if served.contains(&200) {
+            0
+        } else {
+            refusals + 1
+        };
+        let sent = billed.load(Ordering::SeqCst);
+        if emptied < 3 && sent >= (emptied + 1) * AFFORDS / 4 {
+            emptied += 1;
+            redis.ask("FLUSHALL").expect("done");
+        }
+        if refusals > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let billed = billed.load(Ordering::SeqCst);
+    println!("emptied {emptied} times: {billed} of {AFFORDS} billed");
+    assert_eq!(emptied, 3);
+    assert!(billed <= AFFORDS, "overspent: {billed}");
+    assert!(billed >= AFFORDS - 1, "{billed} of {AFFORDS}");
+    for process in &both {
+        let shown = process.budget().await;
+        let usd = |value: &Value| {
+            let text = value.as_str().expect("an amount");
+            text.parse::<f64>().expect("an amount")
+        };
+        let lease = &shown["lease"];
+        let held = usd(&lease["ceiling_usd"]) + usd(&lease["held_elsewhere_usd"]);
+        assert!(held <= limit_usd + 1e-12, "{shown}");
+        assert!(usd(&lease["stranded_usd"]).abs() < 1e-12, "{shown}");
+        assert_eq!(lease["store_away"], false, "{shown}");
+        assert!((usd(&shown["spent_usd"]) - billed as f64 * BILL_PICO as f64 / 1e12).abs() < 1e-9);
+    }
+    tokio::task::block_in_place(|| redis.stop());
+    let deadline = Instant::now() + PATIENCE;
+    while both[0].budget().await["lease"]["store_away"] != true {
+        assert!(Instant::now() < deadline, "nobody notices");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

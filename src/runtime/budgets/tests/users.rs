@@ -121,14 +121,17 @@ fn who_has_nothing_spent_and_nothing_in_flight_leaves_no_trace() {
 #[test]
 fn reloads_keep_end_users_and_new_budgets_learn_them_from_the_ledger() {
     let bench = Bench::new(&[each("each", 100)]);
-    spend(&bench, Some("ann"), 40);
+    let started_ms = bench.clock.unix_ms();
+    bench.clock.advance_ms(1);
+    spend(&bench, Some("ann"), 30);
+    spend(&bench, None, 1);
     let held = reserve(&bench, Some("bob"), 30).expect("fits");
     let ledger = |params: &BudgetParams, range: Range<i64>| {
         assert_eq!(params.id, "new".into());
-        assert_eq!(range.end, bench.clock.unix_ms(), "up to now");
+        assert_eq!(range.end, started_ms, "up to what is known from memory");
         Ok::<_, Infallible>(LedgerSpending {
             total: pico(1),
-            by_end_user: vec![("ann".into(), pico(40)), ("cid".into(), pico(5))],
+            by_end_user: vec![("ann".into(), pico(10)), ("cid".into(), pico(5))],
         })
     };
     let Ok(()) = bench
@@ -136,11 +139,52 @@ fn reloads_keep_end_users_and_new_budgets_learn_them_from_the_ledger() {
         .apply(&[each("new", 60), each("each", 70)], &ledger);
     assert!(reserve(&bench, Some("ann"), 30).is_err(), "40 of 60");
     assert_eq!(bench.stands("new"), (40, 0));
+    assert!(reserve(&bench, None, 59).is_err(), "2 of 60");
     held.settle(pico(30));
     assert!(reserve(&bench, Some("bob"), 31).is_err(), "30 of 60");
     spend(&bench, Some("ann"), 20);
-    assert_eq!(bench.stands("each"), (60, 0));
+    assert_eq!(bench.stands("each"), (50, 0));
     assert!(reserve(&bench, Some("cid"), 56).is_err());
+}
+
+/// As `reloads_among_settlements_count_each_exactly_once`, by end user.
+#[test]
+fn reloads_among_settlements_of_end_users_count_each_exactly_once() {
+    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+    const USERS: [&str; 3] = ["ann", "bob", "cid"];
+    let bench = Bench::new(&[]);
+    let settled = [(); 3].map(|()| AtomicI64::new(0));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| {
+            for round in 0..200 {
+                let budgets = [each("each", 1_000_000_000), each("again", 1_000_000_000)];
+                bench.apply(&budgets[..round % 3]);
+                std::thread::yield_now();
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        for (user, sum) in USERS.iter().zip(&settled) {
+            let (bench, done) = (&bench, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let held = reserve(bench, Some(user), 2).expect("fits");
+                    held.settle(pico(1));
+                    sum.fetch_add(1, Ordering::SeqCst);
+                    drop(reserve(bench, Some(user), 1));
+                }
+            });
+        }
+        reloading.join().expect("reloads");
+    });
+    bench.apply(&[]);
+    for (user, sum) in USERS.iter().zip(settled) {
+        let sum = i128::from(sum.into_inner());
+        bench.apply(&[]);
+        bench.apply(&[each("each", sum + 10)]);
+        assert!(reserve(&bench, Some(user), 11).is_err(), "{user}: {sum}");
+        drop(reserve(&bench, Some(user), 10).expect("exactly what is left"));
+    }
 }
 
 #[test]
