@@ -3,7 +3,8 @@
 //! Whether a provider stops (and stops billing) when its client goes away is taken from OpenRouter's
 //! list of providers that support stream cancellation (openrouter.ai/docs/api-reference/streaming):
 //! those that do are billed by what was seen, those that do not go on to the end of the
-//! answer and bill all of it. Hosts that nobody lists count as stopping.
+//! answer and bill all of it. OpenRouter itself is among the latter, since it passes on what its providers
+//! do. Assumption: hosts that nobody lists stop.
 
 use std::sync::Arc;
 use std::time::Duration;

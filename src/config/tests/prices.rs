@@ -41,7 +41,8 @@ fn prices_are_exact_and_never_unknown() {
         &[
             "f:6:8: models.big: missing key `price`: an unknown price is never taken as zero; the \
            catalogue of 2026-11-21 has `price: { input: 0.1, cached_input: 0.01, cache_write: 0.125, \
-           output: 0.5 }`",
+           output: 0.5, long_context: [{ above_input_tokens: 272000, input: 0.2, cached_input: 0.02, \
+           cache_write: 0.25, output: 0.75 }] }`",
         ],
     );
     check(
