@@ -1,6 +1,7 @@
 //! The composition root: the only place that names concrete back ends and puts the rooms together.
 
 pub mod alerts;
+mod batches;
 mod gossip;
 mod hydrate;
 mod keeping;
@@ -130,6 +131,7 @@ pub fn gateway(mut snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>,
     hydrate(&budgets, &ledger, &snapshot)?;
     let arms = Arms::default();
     learned::restore(&arms, &notebook)?;
+    let batches = batches::noted(&notebook)?;
     let deployments = Deployments::default();
     let cache = ExactCache::new(snapshot.cache.exact_max_bytes);
     let repeats = Repeats::new(snapshot.cache.idempotency_max_bytes);
@@ -158,6 +160,7 @@ pub fn gateway(mut snapshot: Snapshot, options: Options) -> Result<Arc<Gateway>,
         repeats,
         fingerprints,
         ledger,
+        batches,
         notebook: Arc::new(notebook),
         events: Events::new(options.clock.clone(), metrics.clone()),
         ledger_was_healthy: AtomicBool::new(true),

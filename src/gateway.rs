@@ -18,6 +18,7 @@ use crate::config::{Diagnostic, Snapshot};
 use crate::notify::Events;
 use crate::replicas::Replicas;
 use crate::runtime::arms::Arms;
+use crate::runtime::batches::OpenBatches;
 use crate::runtime::budgets::Budgets;
 use crate::runtime::clients::HttpClients;
 use crate::runtime::deployments::{DeploymentState, Deployments};
@@ -84,6 +85,8 @@ pub struct Gateway {
     pub replicas: Option<Arc<Replicas>>,
     /// The virtual keys that the shared store has beside the file's.
     pub stored_keys: Mutex<StoredKeys>,
+    /// Batches that providers work on, whose cost is not known yet.
+    pub batches: OpenBatches,
     /// Small notes that outlive the process.
     pub notebook: Arc<Notebook>,
     /// Where events are raised.

@@ -49,6 +49,7 @@ use repeated::Repeated;
 use respond::Answer;
 
 pub use planning::explain;
+pub use relay::{ask_about_batches, look_after_batches};
 pub use respond::{ReplyBody, on_panic};
 
 /// Serves one request of the data listener.

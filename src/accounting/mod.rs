@@ -9,7 +9,7 @@ mod stream;
 
 pub use drain::{Drains, Heir, Keeper, Orphaned};
 pub use exchange::{AttemptEnd, Exchange, Held, Observer, OpenAttempt, Verdict};
-pub use pricing::Pricing;
+pub use pricing::{Pricing, bill_batch};
 pub use relayed::{AnswerBroke, RelayedBody, RelayedParts};
 pub use stream::{Recorded, Rewrite, StreamBody, StreamParts, StreamTimeouts};
 

@@ -77,6 +77,23 @@ impl Pricing {
     }
 }
 
+/// The bill of a whole batch, of which only the sum of what its requests used is known: at the batch
+/// tier, and at the long-context step of the mean request.
+pub fn bill_batch<'a>(list: &'a PriceList, at_ms: i64, tokens: &Tokens, requests: u64) -> Bill<'a> {
+    let entry = list.at(at_ms);
+    let mean_input = tokens.all_input() / requests.max(1);
+    let applied = entry.applied(ServiceTier::Batch, mean_input);
+    let fees = applied.price.per_request.saturating_mul(requests.max(1));
+    Bill {
+        cost: applied.price.cost(tokens) + fees,
+        entry,
+        applied,
+        substituted: false,
+        priced_model: None,
+        asked_cost: None,
+    }
+}
+
 impl Bill<'_> {
     /// False when the tier that served has no price of its own, so that the sum is an estimate.
     pub const fn is_certain(&self) -> bool {

@@ -329,6 +329,7 @@ impl Running {
         if let Some(responses) = gateway.responses.clone() {
             tasks.spawn(responses.write_until(admin_stop.clone(), gateway.clock.clone()));
         }
+        tasks.spawn(pipeline::look_after_batches(Arc::clone(&gateway)));
         if let Some(replicas) = gateway.replicas.clone() {
             let (budgets, limiters) = (Arc::clone(&gateway.budgets), Arc::clone(&gateway.limiters));
             let gossip = bootstrap::Gossip::new(Arc::clone(&replicas));

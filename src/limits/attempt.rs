@@ -12,7 +12,7 @@ use crate::error::ProxyError;
 use crate::runtime::AttemptReservation;
 use crate::runtime::budgets::{Amounts, Budgets, Payer};
 use crate::runtime::limiter::Limiters;
-use crate::types::Caller;
+use crate::types::{Caller, PicoUsd};
 
 /// An attempt that is about to be made.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,28 @@ fn set_aside(
         .admit(&upstream, now)
         .map_err(|limited| Refused::by_limit(&limited))?;
     Ok(AttemptReservation::new(permit, tokens, money))
+}
+
+/// Refuses what costs nobody knows how much, when a budget that matches has nothing left.
+///
+/// # Errors
+/// 429 `budget_exceeded`.
+///
+/// # Cancel safety
+/// It sets nothing aside.
+pub async fn ensure_something_is_left(
+    budgets: &Arc<Budgets>,
+    payer: &Payer,
+) -> Result<(), ProxyError> {
+    let look = || {
+        let held = budgets.reserve(payer, PicoUsd::from_pico(1));
+        held.map(drop)
+            .map_err(|exhausted| Refused::by_budget(&exhausted))
+    };
+    let looked = budgets
+        .bell()
+        .patiently(LEASE_PATIENCE, look, |refused| refused.lease_short);
+    looked.await.map_err(|refused| refused.error)
 }
 
 /// Why no budget can pay for this attempt now; `None` when money has come free in the meantime.

@@ -27,7 +27,8 @@ use crate::runtime::limiter::{LimitKind, LimitParams, Limiters, Permit, RateStan
 use crate::types::{Caller, KeyId};
 
 pub use self::attempt::{
-    AttemptRequest, reserve_attempt, reserve_attempt_patiently, why_unaffordable,
+    AttemptRequest, ensure_something_is_left, reserve_attempt, reserve_attempt_patiently,
+    why_unaffordable,
 };
 pub use self::headers::write_headers;
 use self::refusal::rate_limited;

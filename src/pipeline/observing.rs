@@ -33,6 +33,12 @@ impl Observer for Gateway {
     }
 }
 
+/// Tells of a batch that was paid for. It took hours at its provider, which says nothing about latency.
+pub(super) fn batch_closed(gw: &Gateway, record: &RequestRecord) {
+    gw.metrics.batch_closed(record);
+    log(record);
+}
+
 fn observe_latency(gw: &Gateway, attempt: &AttemptRecord, now_ms: i64) {
     if attempt.outcome.answered() {
         let sample = LatencySample {

@@ -5,6 +5,7 @@
 //! rebuilds nothing and forgets nothing. Critical sections are short and never span an await.
 
 pub mod arms;
+pub mod batches;
 pub mod breaker;
 pub mod budgets;
 pub mod clients;
@@ -21,6 +22,7 @@ pub mod sessions;
 pub mod simulated;
 
 pub use arms::{ArmKey, ArmMean, ArmStats, Arms, Context, LearnParams, LinearStats, Observation};
+pub use batches::{BatchKey, BatchOwner, OpenBatches};
 pub use breaker::{
     Breaker, BreakerParams, BreakerPass, BreakerState, Breakers, CallVerdict, Transition,
 };

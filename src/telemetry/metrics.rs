@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::drift::Drift;
-use crate::types::{Features, PicoUsd, RequestRecord};
+use crate::types::{AttemptRecord, Features, PicoUsd, RequestRecord};
 
 /// From a tenth of a millisecond to minutes: whole requests and streams.
 const REQUEST_SECONDS: &[f64] = &[
@@ -57,6 +57,7 @@ pub struct Metrics {
     attempts: IntCounterVec,
     upstream_duration: HistogramVec,
     substituted: IntCounterVec,
+    unbilled_batches: IntCounterVec,
     fallbacks: IntCounterVec,
     retries: IntCounterVec,
     breaker_state: IntGaugeVec,
@@ -258,6 +259,11 @@ impl Metrics {
                 "Answers that another model gave than the one asked for, by whose price was applied.",
                 &["model", "provider", "priced_as"],
             )?,
+            unbilled_batches: d.counter(
+                "tollgate_unbilled_batches_total",
+                "Batches that ended and could not be billed, by what lacks: usage, price or answer.",
+                &["provider", "lacks"],
+            )?,
             fallbacks: d.counter(
                 "tollgate_fallbacks_total",
                 "Steps from one candidate to the next, and why.",
@@ -436,32 +442,10 @@ impl Metrics {
         }
         self.overhead.observe(seconds(record.overhead_us));
         for attempt in &record.attempts {
-            let (model, provider) = (attempt.model.as_str(), attempt.provider.as_str());
-            self.attempts
-                .with_label_values(&[model, provider, attempt.outcome.as_str()])
-                .inc();
             self.upstream_duration
-                .with_label_values(&[model])
+                .with_label_values(&[attempt.model.as_str()])
                 .observe(seconds(attempt.latency_us));
-            for (kind, count) in attempt.tokens.by_kind() {
-                if count > 0 {
-                    self.tokens
-                        .with_label_values(&[team, app, model, kind])
-                        .inc_by(count);
-                }
-            }
-            if attempt.substituted {
-                // A name under `models` or in the catalogue; the upstream's own word is no label.
-                let priced_as = attempt.priced_model.as_deref().unwrap_or("asked");
-                self.substituted
-                    .with_label_values(&[model, provider, priced_as])
-                    .inc();
-            }
-            if attempt.cost.is_positive() {
-                self.cost
-                    .with_label_values(&[team, app, model, provider, record.task.as_str()])
-                    .inc_by(attempt.cost.as_usd_f64());
-            }
+            self.count_use(record, attempt);
         }
         if let Some(baseline) = record.baseline_cost {
             let source = if record.attempts.is_empty() {
@@ -470,6 +454,56 @@ impl Metrics {
                 "routing"
             };
             self.count_saving(team, source, baseline - record.cost);
+        }
+    }
+
+    /// Counts a batch that was paid for: a request without a duration.
+    pub fn batch_closed(&self, record: &RequestRecord) {
+        let model = record.model.as_ref().map_or("none", |model| model.as_str());
+        let provider = record.provider.as_ref();
+        let provider = provider.map_or("none", |provider| provider.as_str());
+        let (team, app) = (record.team.as_str(), record.app.as_str());
+        let (outcome, cache) = (record.outcome.as_str(), record.cache.as_str());
+        self.requests
+            .with_label_values(&[model, provider, team, app, outcome, cache])
+            .inc();
+        for attempt in &record.attempts {
+            self.count_use(record, attempt);
+        }
+    }
+
+    /// Counts a batch that ended and could not be billed.
+    pub fn batch_unbilled(&self, provider: &str, lacks: &str) {
+        self.unbilled_batches
+            .with_label_values(&[provider, lacks])
+            .inc();
+    }
+
+    /// What an attempt used and cost.
+    fn count_use(&self, record: &RequestRecord, attempt: &AttemptRecord) {
+        let (team, app) = (record.team.as_str(), record.app.as_str());
+        let (model, provider) = (attempt.model.as_str(), attempt.provider.as_str());
+        self.attempts
+            .with_label_values(&[model, provider, attempt.outcome.as_str()])
+            .inc();
+        for (kind, count) in attempt.tokens.by_kind() {
+            if count > 0 {
+                self.tokens
+                    .with_label_values(&[team, app, model, kind])
+                    .inc_by(count);
+            }
+        }
+        if attempt.substituted {
+            // A name under `models` or in the catalogue; the upstream's own word is no label.
+            let priced_as = attempt.priced_model.as_deref().unwrap_or("asked");
+            self.substituted
+                .with_label_values(&[model, provider, priced_as])
+                .inc();
+        }
+        if attempt.cost.is_positive() {
+            self.cost
+                .with_label_values(&[team, app, model, provider, record.task.as_str()])
+                .inc_by(attempt.cost.as_usd_f64());
         }
     }
 

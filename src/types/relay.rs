@@ -111,6 +111,18 @@ impl RelayPath {
         !matches!(self.endpoint(), Endpoint::Files | Endpoint::Batches)
     }
 
+    /// True where a batch is made.
+    #[must_use]
+    pub fn is_new_batch(&self, method: &http::Method) -> bool {
+        *self == Self::Batches && method == http::Method::POST
+    }
+
+    /// True where the answer is one batch.
+    #[must_use]
+    pub const fn names_batch(&self) -> bool {
+        matches!(self, Self::Batch(_) | Self::BatchCancel(_))
+    }
+
     /// The model that OpenAI takes where the request names none.
     #[must_use]
     pub const fn usual_model(&self) -> Option<&'static str> {

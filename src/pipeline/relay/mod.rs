@@ -3,6 +3,7 @@
 //! classifier, cache and matrix: authenticate → read what is needed → resolve → admit → reserve → send.
 
 mod attempt;
+mod batches;
 mod upload;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use super::respond::{self, ReplyBody};
 use super::{last_resort, observing, planning};
 use attempt::{Destination, Relaying};
 use upload::{Caps, Said, Upload};
+
+pub use batches::{ask_about_batches, look_after_batches};
 
 /// Largest whole answer that is read for its usage: images come in base64.
 const MAX_READ_BYTES: usize = 128 << 20;
@@ -71,6 +74,7 @@ pub(super) async fn serve(
 struct Passed {
     response: Response<Incoming>,
     caller: Caller,
+    makes_batch: bool,
 }
 
 async fn run(
@@ -143,11 +147,20 @@ async fn run(
             to_model(&mut relaying, index, worst_case).await?
         }
         Goal::Provider(provider) => {
+            if path.is_new_batch(&head.method) {
+                let id = &snapshot.providers[provider].id;
+                batches::admit(gw, &caller, id, &directives).await?;
+            }
             let query = list_query(head.uri.query());
             to_provider(&mut relaying, provider, (&head.method, &query)).await?
         }
     };
-    Ok(Passed { response, caller })
+    let makes_batch = path.is_new_batch(&head.method);
+    Ok(Passed {
+        response,
+        caller,
+        makes_batch,
+    })
 }
 
 /// Where a request goes.
@@ -391,7 +404,8 @@ async fn answer(
             .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with(kind))
     };
     let timeouts = &active.snapshot.resilience.timeouts;
-    if is("application/json") && path.names_model() {
+    let of_batch = path.names_batch() || passed.makes_batch;
+    if is("application/json") && (path.names_model() || of_batch) {
         let until = exchange.started() + timeouts.total;
         let collecting = Limited::new(body, MAX_READ_BYTES).collect();
         let collected = tokio::time::timeout_at(until, collecting).await;
@@ -401,7 +415,16 @@ async fn answer(
             let error = ProxyError::new(ErrorKind::UpstreamError, message);
             return respond::failure(&error, exchange);
         };
-        let answered = (&head, body.to_bytes());
+        let body = body.to_bytes();
+        if of_batch && let Some(facts) = relayed::batch(&body) {
+            if passed.makes_batch {
+                batches::made(gw, &exchange.record, &facts).await;
+            }
+            if let Some(provider) = exchange.record.provider.clone() {
+                batches::settle(gw, active, &provider, &facts).await;
+            }
+        }
+        let answered = (&head, body);
         return whole(gw, active, answered, &passed.caller, exchange);
     }
     let mut headers = respond::relay_headers(gw, active, &passed.caller, &exchange);

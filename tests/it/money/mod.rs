@@ -1,5 +1,6 @@
 //! Every sum agrees with what the upstream bills, and no budget is overspent.
 
+mod batches;
 mod bugs;
 mod caps;
 mod day;
