@@ -1,16 +1,15 @@
 //! One budget, or one end user of a budget: what its period has spent and what is held for attempts
 //! in flight.
 
+mod lease;
+
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use crate::types::PicoUsd;
 
-use crate::types::{LeaseCall, LeaseReply, PicoUsd};
-
-use super::leased::{Leased, Own, Sharing};
+use super::leased::{Leased, Own};
 use super::pace::{Course, MAX_PRICE, Pace};
 use super::period::{Bounds, bounds};
 use super::{
@@ -99,13 +98,6 @@ impl Cell {
             cell.share_with_replicas(leased.sharing, Some(user));
         }
         cell
-    }
-
-    /// From now on, several replicas share it.
-    pub(super) fn share_with_replicas(&mut self, sharing: Sharing, user: Option<&str>) {
-        let name = pot_name(&self.params, user);
-        let leased = Leased::new(name, sharing, self.bounds.start_ms);
-        self.leased = Some(Box::new(leased));
     }
 
     /// The cell of an end user as it goes on under this budget's parameters.
@@ -441,44 +433,6 @@ impl Cell {
         left < per_day.pico().saturating_mul(ms_left)
     }
 
-    /// Adds the calls about its lease that are due, or all of them.
-    pub(super) fn lease_calls(&mut self, all: bool, now_ms: i64, calls: &mut Vec<LeaseCall>) {
-        self.roll(now_ms);
-        let own = self.own();
-        if let Some(leased) = &mut self.leased {
-            leased.calls(&own, all, now_ms, calls);
-        }
-    }
-
-    /// Adds the last calls about its lease.
-    pub(super) fn leave_lease(&mut self, now_ms: i64, calls: &mut Vec<LeaseCall>) {
-        let own = self.own();
-        if let Some(leased) = &mut self.leased {
-            leased.leave(&own, now_ms, calls);
-        }
-    }
-
-    /// Takes an answer about its lease; false when it is about another one.
-    pub(super) fn lease_answered(&mut self, pot: &str, reply: &LeaseReply, now_ms: i64) -> bool {
-        let before = self.all_spent();
-        let Some(leased) = &mut self.leased else {
-            return false;
-        };
-        let mine = leased.answered(pot, reply);
-        let more = (self.all_spent() - before).at_least_zero();
-        if more.is_positive() {
-            self.pace.spend(&self.course(), more.as_usd_f64(), now_ms);
-        }
-        mine
-    }
-
-    /// The store cannot be reached.
-    pub(super) fn store_away(&mut self) {
-        if let Some(leased) = &mut self.leased {
-            leased.set_away();
-        }
-    }
-
     fn until_end(&self, now_ms: i64) -> Option<Duration> {
         if self.bounds.end_ms == i64::MAX {
             return None;
@@ -512,22 +466,6 @@ impl Cell {
     pub(super) fn learned(&self) -> Option<LearnedReserves> {
         self.params.overrun.map(|_| self.learned)
     }
-}
-
-/// What names a budget's money among all that replicas share: the same on every replica with the
-/// same file, another one when it means other money. End users are named by a digest.
-fn pot_name(params: &BudgetParams, user: Option<&str>) -> Arc<str> {
-    let meaning = format!("{:?}{:?}", params.matches, params.timezone.iana_name());
-    let digest = |text: &str| {
-        let digest = Sha256::digest(text);
-        digest[..8].iter().fold(String::new(), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        })
-    };
-    let (id, period) = (&params.id, params.period.as_str());
-    let user = user.map_or_else(String::new, |user| format!(":user:{}", digest(user)));
-    Arc::from(format!("budget:{id}:{period}:{}{user}", digest(&meaning)))
 }
 
 /// `part · of / whole`, rounded down.
