@@ -1,7 +1,8 @@
 //! The ledger at scale: a month of a million requests is written through the ledger as `serve` writes
 //! it, then reported by every kind of dimension.
 //!
-//! `cargo bench --bench ledger`; fewer rows with `-- --requests 100000`. The file goes to the system's
+//! `cargo bench --bench ledger`; fewer rows with `-- --requests 100000`, other end users with `-- --users
+//! 1000000` (then all of them ask alike). The file goes to the system's
 //! directory for temporary files and is removed at the end: some two GiB for a million requests.
 
 #![allow(
@@ -28,23 +29,26 @@ const BACKOFF: Duration = Duration::from_micros(200);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let given = arguments
-        .iter()
-        .position(|argument| argument == "--requests");
-    let requests = given.map_or(REQUESTS, |at| {
-        let count = arguments.get(at + 1).and_then(|count| count.parse().ok());
-        count.expect("--requests takes a count")
-    });
+    let given = |name: &str, usual: u64| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.map_or(usual, |at| {
+            let count = arguments.get(at + 1).and_then(|count| count.parse().ok());
+            count.expect("a count behind the name")
+        })
+    };
+    let month = Month::new(
+        given("--requests", REQUESTS),
+        given("--users", month::SOME_USERS),
+    );
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ledger.db");
-    write(&path, requests);
+    write(&path, month);
     report(&path);
 }
 
 /// Commits a month through the ledger, at most as fast as it takes the records.
-fn write(path: &Path, requests: u64) {
+fn write(path: &Path, mut month: Month) {
     let ledger = Ledger::sqlite(path).expect("a ledger");
-    let mut month = Month::new(requests);
     // What is measured is the ledger, not the making of records: those are made before.
     let (mut rows, mut attempts, mut spent) = (0_u64, 0_u64, Duration::ZERO);
     let cpu = cpu_time();
@@ -109,16 +113,16 @@ fn cpu_time() -> Duration {
 
 fn report(path: &Path) {
     use Dimension::{
-        App, Cache, Day, Endpoint, Key, Level, Model, Month, Outcome, Provider, Reason, Task, Team,
-        User,
+        App, Cache, Day, Endpoint, Key, Level, Model, Month, Outcome, Provider, Reason, Tag, Task,
+        Team, User,
     };
+    let tag = Tag("feature".to_owned());
+    let alone: Vec<Dimension> = Dimension::NAMED.into_iter().chain([tag]).collect();
     let kinds: &[&[Dimension]] = &[
         &[],
         &[Team, Model],
-        &[Day],
         &[Month, Provider],
         &[Team, App, Model, Task, Level],
-        &[User],
         &[Day, User, Model],
         &[Outcome, Cache, Endpoint, Reason],
         &[Key, Day, Task],
@@ -127,8 +131,9 @@ fn report(path: &Path) {
             Endpoint, Reason,
         ],
     ];
-    println!("\nreports of the whole month, slowest of {ROUNDS} (seconds, rows, by)");
-    for by in kinds {
+    println!("\nreports of the whole month, slowest of {ROUNDS} (seconds, CPU, rows, by)");
+    let alone = alone.iter().map(std::slice::from_ref);
+    for by in alone.chain(kinds.iter().copied()) {
         let names: Vec<_> = by.iter().map(Dimension::name).collect();
         timed(&names.join(","), || {
             let query = ReportQuery {
@@ -147,15 +152,17 @@ fn report(path: &Path) {
 }
 
 fn timed(name: &str, run: impl Fn() -> usize) {
-    let mut slowest = (Duration::ZERO, 0);
+    let mut slowest = (Duration::ZERO, Duration::ZERO, 0);
     for _ in 0..ROUNDS {
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_time());
         let rows = run();
-        slowest = slowest.max((started.elapsed(), rows));
+        let cpu = cpu_time().saturating_sub(cpu);
+        slowest = slowest.max((started.elapsed(), cpu, rows));
     }
+    let (elapsed, cpu, rows) = slowest;
     println!(
-        "  {:>7.3}  {:>7}  {name}",
-        slowest.0.as_secs_f64(),
-        slowest.1
+        "  {:>7.3}  {:>5.2}  {rows:>7}  {name}",
+        elapsed.as_secs_f64(),
+        cpu.as_secs_f64()
     );
 }

@@ -31,9 +31,13 @@ const MODELS: [(&str, &str, u64, u64); 6] = [
     ("qwen-local", "local", 0, 0),
 ];
 
+/// End users unless told otherwise, few of whom ask most.
+pub const SOME_USERS: u64 = 50_000;
+
 /// The records of a month, in the order in which they ended.
 pub struct Month {
     requests: u64,
+    users: u64,
     next: u64,
     random: u64,
     request: RequestRecord,
@@ -41,11 +45,12 @@ pub struct Month {
 }
 
 impl Month {
-    /// A month of this many requests.
-    pub fn new(requests: u64) -> Self {
+    /// A month of this many requests, of about so many end users.
+    pub fn new(requests: u64, users: u64) -> Self {
         let (request, attempt) = templates();
         Self {
             requests,
+            users,
             next: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             request,
@@ -136,7 +141,11 @@ impl Iterator for Month {
         record.app = format!("app-{team}-{}", self.skewed(4)).as_str().into();
         let key = format!("key-{team}-{}", self.skewed(10));
         record.key = Some(key.as_str().into());
-        record.end_user = Some(format!("user-{}", self.skewed(50_000)));
+        let user = match self.users {
+            SOME_USERS => self.skewed(SOME_USERS),
+            many => self.below(many),
+        };
+        record.end_user = Some(format!("user-{user}"));
         let task = usize::try_from(self.skewed(TASKS.len() as u64)).unwrap_or(0);
         let level = usize::try_from(self.skewed(3)).unwrap_or(0);
         record.task = TASKS[task].into();
