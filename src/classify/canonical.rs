@@ -119,6 +119,9 @@ const MARKS_KEPT: usize = 6;
 fn without_runs(text: &str) -> Option<String> {
     let trimmed = text.trim();
     let bytes = trimmed.as_bytes();
+    if !has_long_run(bytes) {
+        return (trimmed.len() < text.len()).then(|| trimmed.to_owned());
+    }
     let mut out: Option<String> = None;
     let (mut from, mut copied) = (0, 0);
     while from < bytes.len() {
@@ -157,6 +160,46 @@ fn without_runs(text: &str) -> Option<String> {
         None => (trimmed.len() < text.len()).then(|| trimmed.to_owned()),
     }
 }
+
+/// Every run that is too long has two neighbours of these: the shortest has 33 bytes.
+const STRIDE: usize = 16;
+
+/// False when nothing in a text goes on for long enough to be cut: so it is in nearly every text, and one
+/// byte in sixteen says so.
+fn has_long_run(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&last) = bytes.get(at + STRIDE) {
+        let mut shared = MAY_BELONG_TO[bytes[at] as usize] & MAY_BELONG_TO[last as usize];
+        for &byte in &bytes[at + 1..at + STRIDE] {
+            if shared == 0 {
+                break;
+            }
+            shared &= MAY_BELONG_TO[byte as usize];
+        }
+        if shared != 0 {
+            return true;
+        }
+        at += STRIDE;
+    }
+    false
+}
+
+/// The runs that a byte can be part of, as bits: blanks, marks (with blanks between them), letters.
+static MAY_BELONG_TO: [u8; 256] = {
+    let mut runs = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        runs[byte] = match CLASSES[byte] {
+            Class::Blank if byte == b' ' as usize => 0b011,
+            Class::Blank => 0b001,
+            Class::Mark => 0b010,
+            Class::Letter => 0b100,
+            Class::Other => 0,
+        };
+        byte += 1;
+    }
+    runs
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -426,9 +469,9 @@ fn without_repetitions(text: &str) -> Option<String> {
     let mut out: Option<String> = None;
     let mut copied = 0;
     let mut from = 0;
-    for sentence in text.split_inclusive(['.', '?', '!', '\n']) {
-        let to = from + sentence.len();
-        let core = sentence.trim();
+    while from < text.len() {
+        let to = from + sentence_length(&text.as_bytes()[from..]);
+        let core = text[from..to].trim();
         if core.len() >= REPEATED_BYTES {
             let hash = hash_bytes(core.as_bytes());
             if seen[..count].contains(&hash) {
@@ -448,8 +491,22 @@ fn without_repetitions(text: &str) -> Option<String> {
     })
 }
 
+/// How many bytes there are up to the end of a sentence or line, its mark included.
+fn sentence_length(bytes: &[u8]) -> usize {
+    let ends = |byte: u8| matches!(byte, b'.' | b'?' | b'!' | b'\n');
+    // Without a way out in the middle, sixteen bytes at a time are compared at once.
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let without = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |any, &byte| any | ends(byte));
+    let skipped = chunks.iter().take_while(without).count() * 16;
+    let rest = &bytes[skipped..];
+    let mark = rest.iter().position(|&byte| ends(byte));
+    mark.map_or(bytes.len(), |at| skipped + at + 1)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &str, expect: &str) {
@@ -529,6 +586,23 @@ mod tests {
             cleaned(&padded).is_some_and(|text| text.len() < core.len() + 60),
             "{padded}"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_without_long_runs_is_not_cut(
+            text in "([a-z+/=]{1,40}|[ \n]{1,40}|[!?.#| -]{1,50}|é|[0-9]{1,20}){0,12}",
+        ) {
+            let trimmed = text.trim().as_bytes();
+            let cut = without_runs(&text).is_some_and(|shorter| shorter != text.trim());
+            prop_assert!(!cut || has_long_run(trimmed));
+        }
+
+        #[test]
+        fn sentences_end_where_they_do(text in "[a-z .?!\né]{1,80}") {
+            let first = text.split_inclusive(['.', '?', '!', '\n']).next().unwrap_or_default();
+            prop_assert_eq!(sentence_length(text.as_bytes()), first.len());
+        }
     }
 
     #[test]

@@ -630,24 +630,28 @@ impl Scored<'_> {
     #[must_use]
     pub fn strongest<const N: usize>(&self, column: usize) -> SmallVec<[(Found, f32); N]> {
         let scale = self.model.inner.numbers.scales[column];
-        let mut best: SmallVec<[(Found, f32); N]> = SmallVec::new();
-        let mut least = 0.0;
-        for found in &self.found {
+        // Places in `found` and weights, strongest first.
+        let mut best = [(0_usize, 0.0_f32); N];
+        let mut kept = 0;
+        for (place, found) in self.found.iter().enumerate() {
             let weight = f32::from(self.model.inner.rows[found.row as usize][column])
                 * scale
                 * self.group_values[found.group as usize];
-            // Not 0, and more than the last of those that are kept when no more are.
-            if weight.abs() <= least {
+            let least = if kept == N { best[N - 1].1 } else { 0.0 };
+            if weight.abs() <= least.abs() {
                 continue;
             }
-            let at = best.partition_point(|(_, other)| other.abs() >= weight.abs());
-            best.truncate(N - 1);
-            best.insert(at, (*found, weight));
-            if best.len() == N {
-                least = best[N - 1].1.abs();
+            let mut at = kept.min(N - 1);
+            while at > 0 && best[at - 1].1.abs() < weight.abs() {
+                best[at] = best[at - 1];
+                at -= 1;
             }
+            best[at] = (place, weight);
+            kept = (kept + 1).min(N);
         }
-        best
+        let best = best[..kept].iter();
+        best.map(|&(place, weight)| (self.found[place], weight))
+            .collect()
     }
 }
 

@@ -22,29 +22,35 @@ const NAME_BYTES: usize = 64;
 #[must_use]
 pub fn signals(scored: &Scored<'_>, reading: &Reading, column: usize) -> SmallVec<[Signal; 4]> {
     let strongest = scored.strongest::<CONSIDERED>(column).into_iter();
-    shown(strongest.map(|(found, weight)| (name(&found.hit, found.group, reading), weight)))
+    shown(
+        strongest.map(|(found, weight)| (weight, found.hit, found.group)),
+        reading,
+    )
 }
 
-/// The first few, each name once with the sum of its weights.
-pub fn shown(named: impl Iterator<Item = (String, f32)>) -> SmallVec<[Signal; 4]> {
+/// The first few of the features that weighed most, each name once with the sum of its weights.
+pub fn shown(
+    weighed: impl Iterator<Item = (f32, Hit, Group)>,
+    reading: &Reading,
+) -> SmallVec<[Signal; 4]> {
     let mut shown: SmallVec<[Signal; 4]> = SmallVec::new();
-    for (name, weight) in named.take(CONSIDERED) {
+    let mut name = String::with_capacity(NAME_BYTES);
+    for (weight, hit, group) in weighed.take(CONSIDERED) {
+        name.clear();
+        write_name(&hit, group, reading, &mut name);
         if let Some(signal) = shown.iter_mut().find(|signal| signal.name == name) {
             signal.weight += weight;
         } else if shown.len() < SHOWN {
-            shown.push(Signal { name, weight });
+            shown.push(Signal {
+                name: name.clone(),
+                weight,
+            });
         }
     }
     shown
 }
 
 /// A feature in words: what was seen, and where.
-pub fn name(hit: &Hit, group: Group, reading: &Reading) -> String {
-    let mut out = String::with_capacity(NAME_BYTES);
-    write_name(hit, group, reading, &mut out);
-    out
-}
-
 fn write_name(hit: &Hit, group: Group, reading: &Reading, out: &mut String) {
     let shape = || {
         Shape::NAMES

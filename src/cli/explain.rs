@@ -299,7 +299,7 @@ impl Page<'_> {
         width: usize,
     ) -> io::Result<()> {
         let tier = snapshot
-            .model(&line.model)
+            .model(line.model)
             .map_or("", |model| model.tier.as_str());
         let score = line
             .score

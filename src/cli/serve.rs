@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Reload};
@@ -20,11 +21,13 @@ use crate::config::{self, Snapshot};
 use crate::gateway::Gateway;
 use crate::notify::Channel;
 use crate::pipeline::{self, ReplyBody};
-use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity};
+use crate::server::{self, Handler, ListenerLimits, Shutdown, TlsIdentity, Workers};
 use crate::telemetry;
 
 use super::{EXIT_BAD_INPUT, EXIT_FAILED, EXIT_OK, ServeArgs, complain};
 
+/// Threads for all but requests: the admin listener, housekeeping, other replicas.
+const BESIDE_THREADS: usize = 2;
 /// How often gauges, alerts and certificates are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often it is written down what was learned: what a killed process may forget.
@@ -46,6 +49,7 @@ pub fn run(args: &ServeArgs) -> u8 {
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BESIDE_THREADS)
         .enable_all()
         .build()
     {
@@ -160,7 +164,9 @@ async fn serve(
         })?;
     }
     announce(&gw, &source, addresses);
-    let running = Running::start(gw, data, admin, Some(source))
+    let workers = Workers::start()
+        .map_err(|error| (format!("cannot start the workers: {error}"), EXIT_FAILED))?;
+    let running = Running::start_on(workers, gw, (data, admin), Some(source))
         .map_err(|message| (message, EXIT_BAD_INPUT))?;
     stop_signal().await;
     running.stop().await;
@@ -264,6 +270,8 @@ pub struct Running {
     /// What it serves with.
     pub gateway: Arc<Gateway>,
     tasks: TaskTracker,
+    workers: Workers,
+    _workers_end: DropGuard,
     admin_stop: tokio_util::sync::CancellationToken,
     data_done: tokio::sync::watch::Receiver<bool>,
     alerts: Option<Channel>,
@@ -271,7 +279,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts both listeners and everything beside them.
+    /// Starts both listeners and everything beside them, all on the calling runtime.
     ///
     /// # Errors
     /// When the certificate cannot be used or the file cannot be watched.
@@ -279,6 +287,19 @@ impl Running {
         gateway: Arc<Gateway>,
         data: TcpListener,
         admin: TcpListener,
+        source: Option<Source>,
+    ) -> Result<Self, String> {
+        Self::start_on(Workers::here(), gateway, (data, admin), source)
+    }
+
+    /// The same with the data listener's connections served by `workers`, which end with it.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn start_on(
+        workers: Workers,
+        gateway: Arc<Gateway>,
+        (data, admin): (TcpListener, TcpListener),
         source: Option<Source>,
     ) -> Result<Self, String> {
         let tasks = TaskTracker::new();
@@ -293,6 +314,11 @@ impl Running {
         let limits = ListenerLimits {
             max_connections: params.max_connections,
             header_timeout: params.header_timeout,
+            workers: workers.clone(),
+        };
+        let admin_limits = ListenerLimits {
+            workers: Workers::here(),
+            ..limits.clone()
         };
         let shutdown = Shutdown {
             stop: gateway.stop.clone(),
@@ -321,7 +347,7 @@ impl Running {
         tasks.spawn(server::serve(
             admin,
             None,
-            limits,
+            admin_limits,
             admin_shutdown,
             admin_handler,
         ));
@@ -343,6 +369,8 @@ impl Running {
         Ok(Self {
             gateway,
             tasks,
+            _workers_end: workers.end_with(),
+            workers,
             admin_stop,
             data_done,
             alerts,
@@ -366,6 +394,7 @@ impl Running {
             self.gateway.abort_streams.cancel();
             self.gateway.tasks.wait().await;
         }
+        self.workers.stop().await;
         if let Some(replicas) = &self.gateway.replicas {
             replicas.leave().await;
         }

@@ -151,6 +151,9 @@ fn row_of(record: &RequestRecord) -> TaskName {
         #[serde(borrow)]
         row: &'a str,
     }
+    if let Some(row) = &record.row {
+        return row.clone();
+    }
     let decision = record.decision.as_deref();
     decision
         .and_then(|decision| serde_json::from_str::<Decision<'_>>(decision.get()).ok())

@@ -4,8 +4,9 @@
 //! each costs a turn of the connection's task, and each frame that reaches the server costs a write.
 //! So a piece waits until the other tasks that are ready now have had their turn (tokio defers such
 //! a wake-up to the moment before its worker would sleep, or at the latest every 61 polls), and
-//! leaves together with what they brought. No timer is involved: a piece that comes alone leaves in
-//! the same turn of the event loop. The bytes and their order stay as they are.
+//! leaves together with what they brought; while they bring more, it waits for another turn, a few at
+//! most. No timer is involved: a piece that comes alone leaves in the same turn of the event loop. The
+//! bytes and their order stay as they are.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use http_body::{Body, Frame};
 
 /// What is joined at most: what one write to a socket usually takes.
 const MAX_JOINED_BYTES: usize = 16 * 1024;
+/// Turns that are waited for while each brings more: an event loop's turn takes microseconds.
+const MOST_TURNS: u8 = 4;
 /// Room for the events of one segment.
 const JOINED_BYTES: usize = 4 * 1024;
 
@@ -28,6 +31,9 @@ pub struct Gathering<B> {
     held: Held,
     turn: Arc<Turn>,
     waiting: bool,
+    /// Turns that were waited for, and whether the present one brought something.
+    turns: u8,
+    grew: bool,
     ended: bool,
 }
 
@@ -101,6 +107,8 @@ impl<B> Gathering<B> {
             held: Held::Nothing,
             turn: Arc::default(),
             waiting: false,
+            turns: 0,
+            grew: false,
             ended: false,
         }
     }
@@ -118,8 +126,18 @@ impl<B> Gathering<B> {
         self.turn.over.load(Ordering::Acquire)
     }
 
+    /// True when the turn brought more and there may be another.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = std::mem::take(&mut self.grew) && self.turns < MOST_TURNS;
+        self.waiting = false;
+        self.turns += 1;
+        goes_on
+    }
+
     fn release<E>(&mut self) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         self.waiting = false;
+        self.turns = 0;
+        self.grew = false;
         Poll::Ready(self.held.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 }
@@ -141,6 +159,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Gathering<B> {
                         continue;
                     };
                     body.held.add(piece);
+                    body.grew |= body.waiting;
                     if body.held.len() >= MAX_JOINED_BYTES {
                         return body.release();
                     }
@@ -148,7 +167,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Gathering<B> {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => body.ended = true,
                 Poll::Pending if body.held.len() > 0 && body.turn_is_over(context) => {
-                    return body.release();
+                    if !body.goes_on() {
+                        return body.release();
+                    }
+                    // Asks for the next turn; it cannot be over yet.
+                    let _not_yet = body.turn_is_over(context);
+                    return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Pending,
             }

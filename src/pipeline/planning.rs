@@ -206,11 +206,9 @@ impl<'a> Question<'a> {
 pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
     record.reason = Some(plan.reason);
     record.propensity = Some(plan.propensity);
-    let decided = Decided {
-        decision: explaining::decision(plan),
-        trace_id: record.trace_id.as_deref(),
-    };
-    record.decision = serde_json::value::to_raw_value(&decided).ok();
+    let decision = explaining::decision(plan, record.trace_id.as_deref());
+    record.decision = serde_json::value::to_raw_value(&decision).ok();
+    record.row = Some(plan.row.clone());
     if let Some(first) = plan.candidates.first() {
         gw.metrics.chose(
             record.task.as_str(),
@@ -219,16 +217,6 @@ pub(super) fn record(gw: &Gateway, record: &mut RequestRecord, plan: &Plan) {
             plan.reason.as_str(),
         );
     }
-}
-
-/// What the record keeps of a decision.
-#[derive(serde::Serialize)]
-struct Decided<'a, D> {
-    #[serde(flatten)]
-    decision: D,
-    /// The client's trace, so that both sides' records can be put together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
 }
 
 /// Fails when nothing can be tried, with the reason that says most. Where only money in flight is

@@ -586,6 +586,7 @@ pub(super) fn blank_record(
         stream: false,
         task: TaskName::from("other"),
         level: LevelName::from("none"),
+        row: None,
         model: None,
         provider: None,
         reason: None,

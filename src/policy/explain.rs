@@ -25,9 +25,9 @@ pub struct Explained<'a> {
 
 /// A model that was considered.
 #[derive(Clone, Debug, Serialize)]
-pub struct CandidateLine {
+pub struct CandidateLine<'a> {
     /// The model.
-    pub model: String,
+    pub model: &'a str,
     /// The policy's score; none for models that were left out.
     pub score: Option<f64>,
     /// What the request is expected to cost there, USD.
@@ -78,16 +78,16 @@ pub fn explain(explained: &Explained<'_>) -> Value {
 
 /// Candidates in the order of trying, then what was left out.
 #[must_use]
-pub fn candidate_lines(plan: &Plan) -> Vec<CandidateLine> {
+pub fn candidate_lines(plan: &Plan) -> Vec<CandidateLine<'_>> {
     let tried = plan.candidates.iter().map(|candidate| CandidateLine {
-        model: candidate.model.to_string(),
+        model: candidate.model.as_str(),
         score: Some(candidate.score),
         estimated_cost_usd: candidate.estimated_cost,
         excluded_by: None,
         detail: None,
     });
     let left_out = plan.excluded.iter().map(|excluded| CandidateLine {
-        model: excluded.model.to_string(),
+        model: excluded.model.as_str(),
         score: None,
         estimated_cost_usd: excluded.estimated_cost,
         excluded_by: Some(excluded.by.as_str()),
@@ -116,7 +116,10 @@ pub struct Decision<'a> {
     own: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<SessionLine<'a>>,
-    candidates: Vec<CandidateLine>,
+    candidates: Vec<CandidateLine<'a>>,
+    /// The client's trace, so that both sides' records can be put together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
 }
 
 /// Staying with the conversation's model, weighed against the policy's choice.
@@ -166,9 +169,9 @@ impl<'a> SessionLine<'a> {
     }
 }
 
-/// The decision of a plan, for the record.
+/// The decision of a plan, for the record of a request in this trace.
 #[must_use]
-pub fn decision(plan: &Plan) -> Decision<'_> {
+pub fn decision<'a>(plan: &'a Plan, trace_id: Option<&'a str>) -> Decision<'a> {
     Decision {
         row: &plan.row,
         level: &plan.level,
@@ -177,6 +180,7 @@ pub fn decision(plan: &Plan) -> Decision<'_> {
         own: plan.own,
         session: plan.weighing.as_ref().map(SessionLine::of),
         candidates: candidate_lines(plan),
+        trace_id,
     }
 }
 

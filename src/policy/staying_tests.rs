@@ -66,7 +66,7 @@ fn a_warm_cache_keeps_the_model_and_a_cold_one_does_not() {
     let cold = weighed(&plan);
     assert_eq!(cold.stay_cost.to_string(), "0.915");
     assert!((cold.loss + 0.3 * 0.8235 / 0.915).abs() < 1e-9, "{cold:?}");
-    let shown = serde_json::to_value(explain::decision(&plan)).expect("JSON");
+    let shown = serde_json::to_value(explain::decision(&plan, None)).expect("JSON");
     assert_eq!(shown["session"]["verdict"], "goes");
     assert_eq!(shown["session"]["go_cost_usd"], serde_json::json!(0.0915));
 }

@@ -389,7 +389,7 @@ fn an_explanation_has_the_members_of_the_contract() {
     // 1,000 × 1 + 500 × 3 µUSD.
     assert_eq!(first["estimated_cost_usd"].to_string(), "0.0025");
     assert_eq!(value["candidates"][3]["excluded_by"], "tier");
-    let decision = serde_json::to_string(&explain::decision(&plan)).expect("JSON");
+    let decision = serde_json::to_string(&explain::decision(&plan, None)).expect("JSON");
     assert!(decision.contains("\"row\":\"default\""), "{decision}");
     assert!(
         decision.contains("\"estimated_cost_usd\":0.0025,"),

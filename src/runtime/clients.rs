@@ -1,4 +1,5 @@
-//! HTTP clients: one connection pool for all providers, and one for each private root certificate.
+//! HTTP clients: in each lane one connection pool for all providers, and one for each private root
+//! certificate.
 //!
 //! hyper-util's client rather than reqwest's: it sends the bytes that it is given and nothing else
 //! (no redirects, no ambient proxies, no decompression); see `docs/adr/0004-upstream-client.md`.
@@ -16,10 +17,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+
+use super::lane;
 
 pub use upload::{Piece, UploadBody, UploadBroke};
 
@@ -54,11 +56,32 @@ pub enum ClientError {
     Tls(#[from] rustls::Error),
 }
 
-/// Every client of the process, made on first use.
-#[derive(Debug, Default)]
+/// Every client of the process, made on first use. A lane's pool is its own: a connection is driven by
+/// the runtime on which it was opened, and whoever sends from another thread wakes that one twice.
+#[derive(Debug)]
 pub struct HttpClients {
-    made: Mutex<FxHashMap<(Option<PathBuf>, Duration), HttpClient>>,
-    uploads: Mutex<FxHashMap<(Option<PathBuf>, Duration), UploadClient>>,
+    made: [Mutex<Vec<Made<Full<Bytes>>>>; LANES],
+    uploads: [Mutex<Vec<Made<UploadBody>>>; LANES],
+}
+
+impl Default for HttpClients {
+    fn default() -> Self {
+        Self {
+            made: std::array::from_fn(|_| Mutex::default()),
+            uploads: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+/// Lanes beyond these share.
+const LANES: usize = 64;
+
+/// One client and what it was made for.
+#[derive(Debug)]
+struct Made<B> {
+    ca_file: Option<PathBuf>,
+    connect_timeout: Duration,
+    client: Client<HttpsConnector<HttpConnector>, B>,
 }
 
 impl HttpClients {
@@ -71,14 +94,7 @@ impl HttpClients {
         ca_file: Option<&Path>,
         connect_timeout: Duration,
     ) -> Result<HttpClient, ClientError> {
-        let key = (ca_file.map(Path::to_path_buf), connect_timeout);
-        let mut made = self.made.lock();
-        if let Some(client) = made.get(&key) {
-            return Ok(client.clone());
-        }
-        let client = build(ca_file, connect_timeout)?;
-        made.insert(key, client.clone());
-        Ok(client)
+        found_or_made(&self.made, ca_file, connect_timeout)
     }
 
     /// As [`HttpClients::get`], for bodies that are passed on while they come in; with connections of
@@ -91,15 +107,33 @@ impl HttpClients {
         ca_file: Option<&Path>,
         connect_timeout: Duration,
     ) -> Result<UploadClient, ClientError> {
-        let key = (ca_file.map(Path::to_path_buf), connect_timeout);
-        let mut made = self.uploads.lock();
-        if let Some(client) = made.get(&key) {
-            return Ok(client.clone());
-        }
-        let client = build(ca_file, connect_timeout)?;
-        made.insert(key, client.clone());
-        Ok(client)
+        found_or_made(&self.uploads, ca_file, connect_timeout)
     }
+}
+
+/// The calling thread's client. There are as many as the file has roots: few enough to look at each.
+fn found_or_made<B>(
+    lanes: &[Mutex<Vec<Made<B>>>; LANES],
+    ca_file: Option<&Path>,
+    connect_timeout: Duration,
+) -> Result<Client<HttpsConnector<HttpConnector>, B>, ClientError>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
+    let mut lane = lanes[lane::place() % LANES].lock();
+    let fits =
+        |it: &&Made<B>| it.ca_file.as_deref() == ca_file && it.connect_timeout == connect_timeout;
+    if let Some(made) = lane.iter().find(fits) {
+        return Ok(made.client.clone());
+    }
+    let client = build(ca_file, connect_timeout)?;
+    lane.push(Made {
+        ca_file: ca_file.map(Path::to_path_buf),
+        connect_timeout,
+        client: client.clone(),
+    });
+    Ok(client)
 }
 
 fn build<B>(

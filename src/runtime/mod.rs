@@ -11,6 +11,7 @@ pub mod budgets;
 pub mod clients;
 pub mod deployments;
 pub mod grants;
+pub mod lane;
 pub mod latency;
 pub mod latency_target;
 pub mod leases;

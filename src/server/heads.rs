@@ -8,10 +8,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,6 +23,8 @@ use crate::wire;
 /// Heads are looked at up to here: what honest clients send is far below.
 const LOOKED_AT_BYTES: usize = 16 * 1024;
 const HEAD_END: &[u8] = b"\r\n\r\n";
+/// Made once: to make one costs more than to search a head.
+static END_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(HEAD_END));
 
 /// The head that is being read.
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ impl Heads {
         present
             .bytes
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if let Some(at) = memmem::find(&present.bytes[from..], HEAD_END) {
+        if let Some(at) = END_FINDER.find(&present.bytes[from..]) {
             present.bytes.truncate(from + at);
             present.is_whole = true;
             present.is_http2 = present.bytes.starts_with(b"PRI * HTTP/2");

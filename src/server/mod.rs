@@ -4,6 +4,7 @@
 mod heads;
 mod stall;
 mod tls;
+mod workers;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use tls::{TlsError, TlsIdentity};
+pub use workers::Workers;
 
 use heads::{Heads, WatchedStream};
 use stall::StallGuard;
@@ -70,13 +72,15 @@ pub trait Handler: Send + Sync + 'static {
     fn on_panic(&self) -> Response<Self::Body>;
 }
 
-/// Caps of one listener.
-#[derive(Debug, Clone, Copy)]
+/// Caps of one listener, and who serves it.
+#[derive(Debug, Clone)]
 pub struct ListenerLimits {
     /// Most connections at once.
     pub max_connections: usize,
     /// How long a request's head may take.
     pub header_timeout: Duration,
+    /// Where its connections are served.
+    pub workers: Workers,
 }
 
 /// How and when a listener stops.
@@ -103,7 +107,7 @@ pub async fn serve<H: Handler>(
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
-    let http = Arc::new(http_settings(limits.header_timeout));
+    let http = Arc::new(http_settings(&limits));
     loop {
         let slot = tokio::select! {
             () = shutdown.stop.cancelled() => break,
@@ -127,6 +131,12 @@ pub async fn serve<H: Handler>(
         if socket.set_nodelay(true).is_err() {
             continue;
         }
+        let Some(seat) = limits.workers.seat() else {
+            break;
+        };
+        let Ok(socket) = seat.take(socket) else {
+            continue;
+        };
         let connection = Connection {
             http: Arc::clone(&http),
             handler: Arc::clone(&handler),
@@ -134,13 +144,15 @@ pub async fn serve<H: Handler>(
             identity: identity.clone(),
         };
         let cut = cut.clone();
-        tasks.spawn(async move {
+        let runtime = seat.runtime().clone();
+        let serving = async move {
             tokio::select! {
                 () = connection.run(socket) => {}
                 () = cut.cancelled() => {}
             }
-            drop(slot);
-        });
+            drop((slot, seat));
+        };
+        tasks.spawn_on(serving, &runtime);
     }
     drop(listener);
     tasks.close();
@@ -159,11 +171,11 @@ async fn drain(graceful: GracefulShutdown, tasks: &TaskTracker, shutdown: &Shutd
     let _flushed_or_cut = tokio::time::timeout(LAST_FLUSH, tasks.wait()).await;
 }
 
-fn http_settings(header_timeout: Duration) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http_settings(limits: &ListenerLimits) -> Builder<Workers> {
+    let mut http = Builder::new(limits.workers.clone());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
     http.http2()
@@ -177,7 +189,7 @@ fn http_settings(header_timeout: Duration) -> Builder<TokioExecutor> {
 }
 
 struct Connection<H> {
-    http: Arc<Builder<TokioExecutor>>,
+    http: Arc<Builder<Workers>>,
     handler: Arc<H>,
     watcher: Watcher,
     identity: Option<Arc<TlsIdentity>>,

@@ -76,6 +76,7 @@ pub(crate) fn record(id: &str) -> RequestRecord {
         stream: true,
         task: "translation".into(),
         level: "simple".into(),
+        row: None,
         model: Some("small".into()),
         provider: Some("small-provider".into()),
         reason: Some(Reason::Matrix),

@@ -230,6 +230,10 @@ pub struct RequestRecord {
     pub task: TaskName,
     /// The level that it was routed at.
     pub level: LevelName,
+    /// The row of the matrix that the plan was made from, while the request is under way; `decision`
+    /// keeps it.
+    #[serde(skip)]
+    pub row: Option<TaskName>,
     /// The model that answered (or was tried last).
     pub model: Option<ModelId>,
     /// Its provider.

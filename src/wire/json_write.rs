@@ -97,6 +97,11 @@ impl<'w, 'o> Compound<'w, 'o> {
         value.serialize(&mut *self.writer)
     }
 
+    #[allow(
+        clippy::inline_always,
+        reason = "so that each name's length is known where it is copied, which halves the work"
+    )]
+    #[inline(always)]
     fn member<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
@@ -325,6 +330,8 @@ macro_rules! members {
             type Ok = ();
             type Error = Error;
 
+            #[allow(clippy::inline_always, reason = "as for `member`")]
+            #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 name: &'static str,

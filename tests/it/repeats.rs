@@ -215,6 +215,9 @@ async fn a_trace_goes_through_where_the_file_says_so() {
         .json()
         .with_writer(move || writer.clone())
         .finish();
+    // While there is only one subscriber, `tracing` asks the thread that meets a line first whether anybody
+    // wants it, and other tests' threads have none.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     let upstream = Upstream::plain("yes").await;
     let yaml = two_models(&upstream.base_url(), "");
@@ -224,7 +227,7 @@ async fn a_trace_goes_through_where_the_file_says_so() {
             "dialect: openai_chat,",
             &format!("dialect: openai_chat, propagate_trace: {propagate},"),
         );
-        let proxy = Proxy::start(&yaml).await;
+        let proxy = Proxy::start_here(&yaml).await;
         let client = proxy.client().with("traceparent", parent);
         let reply = client.chat(&chat("auto", "go")).await;
         let received = upstream.received().pop().expect("a call");

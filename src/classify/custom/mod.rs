@@ -232,9 +232,10 @@ impl Found<'_> {
             }
         }
         weighed.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let named = weighed
-            .into_iter()
-            .map(|(weight, hit, group)| (signals::name(hit, group, reading), weight));
-        signals::shown(named)
+        let weighed = weighed.into_iter();
+        signals::shown(
+            weighed.map(|(weight, hit, group)| (weight, *hit, group)),
+            reading,
+        )
     }
 }

@@ -109,11 +109,12 @@ fn overlay(
     }
     connection.execute_batch(&schema::tables("temp"))?;
     let mut inserts = Inserts::into_schema("temp");
+    let mut statements = inserts.prepare(connection)?;
     for record in records {
         if is_current && has_request(connection, record)? {
             continue;
         }
-        inserts.record(connection, record, &mut |_, _| {})?;
+        inserts.record(&mut statements, record, &mut |_, _| {})?;
     }
     Ok(true)
 }

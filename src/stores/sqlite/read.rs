@@ -74,6 +74,7 @@ fn record_of(row: &Row<'_>, attempts: Vec<AttemptRecord>) -> rusqlite::Result<Re
         stream: row.get("stream")?,
         task: required_id(row, "task", TaskName::new)?,
         level: required_id(row, "level", LevelName::new)?,
+        row: None,
         model: column_id(row, "model", ModelId::new)?,
         provider: column_id(row, "provider", ProviderId::new)?,
         reason: reason.as_deref().map(word).transpose()?,

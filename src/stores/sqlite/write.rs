@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::kinds::Kinds;
 use super::read;
@@ -45,6 +45,14 @@ pub(super) struct Inserts {
     attempt: String,
 }
 
+/// The statements of a batch, looked up once.
+pub(super) struct Statements<'c> {
+    connection: &'c Connection,
+    request: CachedStatement<'c>,
+    decision: CachedStatement<'c>,
+    attempt: CachedStatement<'c>,
+}
+
 /// Where a request lies, and whether it came just now.
 struct Placed {
     seq: i64,
@@ -79,20 +87,30 @@ impl Inserts {
         }
     }
 
+    /// What a batch is stored with.
+    pub fn prepare<'c>(&self, connection: &'c Connection) -> rusqlite::Result<Statements<'c>> {
+        Ok(Statements {
+            connection,
+            request: connection.prepare_cached(&self.request)?,
+            decision: connection.prepare_cached(&self.decision)?,
+            attempt: connection.prepare_cached(&self.attempt)?,
+        })
+    }
+
     /// Stores a record with its attempts; tells what of it was new.
     pub fn record<'a>(
         &mut self,
-        connection: &Connection,
+        statements: &mut Statements<'_>,
         record: &'a RequestRecord,
         new: &mut impl FnMut(&'a RequestRecord, Option<&'a AttemptRecord>),
     ) -> rusqlite::Result<()> {
-        let placed = self.request(connection, record)?;
+        let placed = self.request(statements, record)?;
         if placed.is_new {
-            self.decision(connection, record, placed.seq)?;
+            decision(statements, record, placed.seq)?;
             new(record, None);
         }
         for attempt in &record.attempts {
-            if self.attempt(connection, &placed, attempt)? {
+            if self.attempt(statements, &placed, attempt)? {
                 new(record, Some(attempt));
             }
         }
@@ -101,12 +119,12 @@ impl Inserts {
 
     fn request(
         &mut self,
-        connection: &Connection,
+        statements: &mut Statements<'_>,
         record: &RequestRecord,
     ) -> rusqlite::Result<Placed> {
+        let connection = statements.connection;
         let kind = self.kinds.of_request(connection, record)?;
-        let mut statement = connection.prepare_cached(&self.request)?;
-        let inserted = statement.execute(params![
+        let inserted = statements.request.execute(params![
             record.request_id.as_str(),
             record.started_at_ms,
             kind,
@@ -137,33 +155,16 @@ impl Inserts {
         Ok(Placed { seq, kind, is_new })
     }
 
-    fn decision(
-        &self,
-        connection: &Connection,
-        record: &RequestRecord,
-        seq: i64,
-    ) -> rusqlite::Result<()> {
-        if record.features.is_none() && record.decision.is_none() {
-            return Ok(());
-        }
-        let features = record.features.as_ref().map(json).transpose()?;
-        let decision = record.decision.as_ref().map(|decision| decision.get());
-        let mut statement = connection.prepare_cached(&self.decision)?;
-        statement.execute(params![seq, features, decision])?;
-        Ok(())
-    }
-
     /// True when the attempt is new.
     fn attempt(
         &mut self,
-        connection: &Connection,
+        statements: &mut Statements<'_>,
         request: &Placed,
         attempt: &AttemptRecord,
     ) -> rusqlite::Result<bool> {
-        let kind = self.kinds.of_attempt(connection, attempt)?;
+        let kind = self.kinds.of_attempt(statements.connection, attempt)?;
         let tokens = &attempt.tokens;
-        let mut statement = connection.prepare_cached(&self.attempt)?;
-        let inserted = statement.execute(params![
+        let inserted = statements.attempt.execute(params![
             request.seq,
             attempt.attempt,
             attempt.started_at_ms,
@@ -183,6 +184,22 @@ impl Inserts {
         ])?;
         Ok(inserted == 1)
     }
+}
+
+fn decision(
+    statements: &mut Statements<'_>,
+    record: &RequestRecord,
+    seq: i64,
+) -> rusqlite::Result<()> {
+    if record.features.is_none() && record.decision.is_none() {
+        return Ok(());
+    }
+    let features = record.features.as_ref().map(json).transpose()?;
+    let decision = record.decision.as_ref().map(|decision| decision.get());
+    statements
+        .decision
+        .execute(params![seq, features, decision])?;
+    Ok(())
 }
 
 /// Stores a batch with its sums.
@@ -205,12 +222,18 @@ fn append_all(
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut sums = BatchSums::default();
+    let mut statements = inserts.prepare(&transaction)?;
     for record in batch {
-        inserts.record(&transaction, record, &mut |record, attempt| match attempt {
-            None => sums.add_request(record),
-            Some(attempt) => sums.add_attempt(record, attempt),
-        })?;
+        inserts.record(
+            &mut statements,
+            record,
+            &mut |record, attempt| match attempt {
+                None => sums.add_request(record),
+                Some(attempt) => sums.add_attempt(record, attempt),
+            },
+        )?;
     }
+    drop(statements);
     sums.store(&transaction)?;
     transaction.commit()
 }

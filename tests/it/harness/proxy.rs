@@ -10,6 +10,7 @@ use tollgate::cli::serve::{Running, Source, bind};
 use tollgate::clock::Clock;
 use tollgate::config;
 use tollgate::gateway::Gateway;
+use tollgate::server::Workers;
 use tollgate::types::RequestRecord;
 
 use super::client::Client;
@@ -25,15 +26,13 @@ pub struct Proxy {
 impl Proxy {
     /// Starts on this configuration, which must be valid.
     pub async fn start(yaml: &str) -> Self {
-        let now_ms = Clock::system().unix_ms();
-        let snapshot = config::load(
-            yaml,
-            "routes.yaml",
-            &|name| std::env::var(name).ok(),
-            now_ms,
-        )
-        .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
-        Self::run(snapshot, None)
+        let workers = Workers::start_threads(2).expect("the workers start");
+        Self::run(loaded(yaml), None, workers)
+    }
+
+    /// The same, but served by the test's own runtime: for what is kept by thread, such as a log.
+    pub async fn start_here(yaml: &str) -> Self {
+        Self::run(loaded(yaml), None, Workers::here())
     }
 
     /// Starts on a file, which is watched.
@@ -42,10 +41,11 @@ impl Proxy {
         let snapshot = source
             .load(Clock::system().unix_ms())
             .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"));
-        Self::run(snapshot, Some(source))
+        let workers = Workers::start_threads(2).expect("the workers start");
+        Self::run(snapshot, Some(source), workers)
     }
 
-    fn run(snapshot: config::Snapshot, source: Option<Source>) -> Self {
+    fn run(snapshot: config::Snapshot, source: Option<Source>, workers: Workers) -> Self {
         let data = bind("127.0.0.1:0").expect("a port");
         let admin = bind("127.0.0.1:0").expect("a port");
         let (data_address, admin_address) = (
@@ -57,8 +57,8 @@ impl Proxy {
             seed: 7,
         };
         let gateway = bootstrap::gateway(snapshot, options).expect("the gateway starts");
-        let running =
-            Running::start(Arc::clone(&gateway), data, admin, source).expect("the proxy starts");
+        let running = Running::start_on(workers, Arc::clone(&gateway), (data, admin), source)
+            .expect("the proxy starts");
         Self {
             data: data_address,
             admin: admin_address,
@@ -110,6 +110,18 @@ impl Proxy {
             running.stop().await;
         }
     }
+}
+
+/// The compiled form of a text, which must be valid.
+fn loaded(yaml: &str) -> config::Snapshot {
+    let now_ms = Clock::system().unix_ms();
+    config::load(
+        yaml,
+        "routes.yaml",
+        &|name| std::env::var(name).ok(),
+        now_ms,
+    )
+    .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors:#?}"))
 }
 
 /// The configuration that most tests start from: two models on one scripted upstream.
