@@ -102,10 +102,13 @@ fn reserve_and_settle_leased(bencher: Bencher) {
     };
     let budgets = made(Budgets::new(clock.clone()).shared(sharing, Bell::default()));
     let payers: Vec<Payer> = (0..100).map(payer).collect();
-    // Requests show their demand, and leases grow to it, as in the seconds after a start.
+    // Requests show their demand, and leases grow to it, as in the seconds after a start. End users who
+    // have spent nothing leave no trace, and no lease.
     for _ in 0..8 {
         for payer in &payers {
-            drop(budgets.reserve(payer, PicoUsd::from_pico(1_000_000)));
+            if let Ok(held) = budgets.reserve(payer, PicoUsd::from_pico(1_000_000)) {
+                held.settle(PicoUsd::from_pico(10));
+            }
         }
         look_after_leases(&budgets, &store);
         clock.advance_ms(500);
