@@ -95,7 +95,7 @@ impl Cell {
         let mut cell = Self::of(Arc::clone(&self.params), None, now_ms);
         cell.limit_version = self.limit_version;
         if let Some(leased) = &self.leased {
-            cell.share_with_replicas(leased.sharing, Some(user));
+            cell.share_with_replicas(leased.sharing, Some(user), now_ms);
         }
         cell
     }

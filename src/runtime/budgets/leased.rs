@@ -109,8 +109,8 @@ struct Waiting {
 }
 
 impl Leased {
-    pub(super) fn new(name: Arc<str>, sharing: Sharing, start_ms: i64) -> Self {
-        let lease = Lease::new(pot(&name, start_ms), OnDeath::Charge);
+    pub(super) fn new(name: Arc<str>, sharing: Sharing, start_ms: i64, now_ms: i64) -> Self {
+        let lease = Lease::new(pot(&name, start_ms), OnDeath::Charge, now_ms);
         Self {
             name,
             lease,
@@ -163,9 +163,9 @@ impl Leased {
         !self.away && self.lease.may_come(&self.counter(own), units_up(more))
     }
 
-    /// True when it could be dropped without a trace.
+    /// True when it could be dropped without a trace: nobody waits for what it asks the store for.
     pub(super) fn is_idle(&self) -> bool {
-        self.lease.ceiling() == 0 && self.ended.is_empty()
+        self.lease.ceiling() == 0 && self.ended.is_empty() && self.waiting.smallest == 0
     }
 
     /// Counts a request for so much.
@@ -190,7 +190,7 @@ impl Leased {
 
     /// The period has ended; what is in flight in it stays with it.
     pub(super) fn turn(&mut self, own: Own, holders: u32, next_start_ms: i64) {
-        let next = Lease::new(pot(&self.name, next_start_ms), OnDeath::Charge);
+        let next = self.lease.next(pot(&self.name, next_start_ms));
         let lease = std::mem::replace(&mut self.lease, next);
         let base = self.base.take();
         self.has_past = false;
@@ -264,6 +264,9 @@ impl Leased {
             if all || ended.lease.is_due(&counter, &wish, now_ms) {
                 calls.push(ended.lease.call(&counter, &wish, now_ms));
             }
+        }
+        if self.waiting.until_ms < now_ms {
+            self.waiting = Waiting::default();
         }
         self.demand.look(now_ms);
         let counter = self.counter(own);

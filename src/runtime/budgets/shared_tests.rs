@@ -487,3 +487,79 @@ fn a_period_that_turns_keeps_what_is_in_flight_in_it() {
     let view = &world.nodes[0].budgets.as_ref().expect("up").view()[0];
     assert_eq!((view.spent, view.reserved), (PicoUsd::ZERO, PicoUsd::ZERO));
 }
+
+/// Admits and settles a request of an end user; false when it is refused.
+fn user_spends(world: &World, at: usize, user: &str, amount: i128) -> bool {
+    let budgets = world.nodes[at].budgets.as_ref().expect("up");
+    let payer = Payer {
+        end_user: Some(user.into()),
+        ..payer()
+    };
+    let reserved = budgets.reserve(&payer, units(amount));
+    reserved.map(|held| held.settle(units(amount))).is_ok()
+}
+
+fn take_over(world: &World, budgets: &[BudgetParams]) {
+    let nothing = |_: &BudgetParams, _: Range<i64>| Ok::<_, Infallible>(PicoUsd::ZERO.into());
+    for node in &world.nodes {
+        let Ok(()) = node.budgets.as_ref().expect("up").apply(budgets, &nothing);
+    }
+}
+
+#[test]
+fn each_end_user_has_one_limit_on_all_replicas() {
+    let mut world = World::new(2, Period::Month);
+    let mut each = params(100, Period::Month);
+    each.id = "each".into();
+    each.matches.team = Some("team".into());
+    each.matches.end_user = Some(EndUserMatch::Each);
+    take_over(&world, &[params(LIMIT, Period::Month), each.clone()]);
+    world.sync_all();
+    world.clock.advance_ms(RECOVERY_MS);
+    for user in ["ann", "bob"] {
+        let mut spent = 0;
+        for round in 0..200 {
+            let at = round % 2;
+            spent += if user_spends(&world, at, user, 7) {
+                7
+            } else {
+                0
+            };
+            world.sync(at, false, Lost::Nothing);
+            world.clock.advance_ms(5);
+        }
+        assert!((94..=100).contains(&spent), "{user}: {spent} of 100");
+    }
+    // Whoever only asked leaves a lease, and nothing else; a reload lets it go, and it comes again.
+    assert!(!user_spends(&world, 0, "cid", 50), "not yet held");
+    world.sync(0, false, Lost::Nothing);
+    each.alert_at = vec![0.5];
+    take_over(&world, &[each.clone()]);
+    take_over(&world, &[]);
+    take_over(&world, &[each]);
+    world.clock.advance_ms(5);
+    assert!(!user_spends(&world, 0, "cid", 60), "not held any more");
+    world.sync(0, false, Lost::Nothing);
+    world.sync(1, true, Lost::Nothing);
+    world.sync(0, false, Lost::Nothing);
+    assert!(user_spends(&world, 0, "cid", 60));
+}
+
+#[test]
+fn a_budget_that_a_reload_takes_away_and_brings_back_is_leased_again() {
+    let mut world = World::new(1, Period::Month);
+    assert!(!world.admit(0, 100, 100));
+    world.sync(0, true, Lost::Nothing);
+    assert!(world.admit(0, 100, 100));
+    world.settle(0, 0);
+    world.sync(0, true, Lost::Nothing);
+    take_over(&world, &[]);
+    world.clock.advance_ms(1);
+    take_over(&world, &[params(LIMIT, Period::Month)]);
+    assert!(!world.admit(0, 200, 200));
+    world.sync(0, true, Lost::Nothing);
+    assert!(world.admit(0, 200, 200), "the store hears it again");
+    world.settle(0, 0);
+    let view = &world.nodes[0].budgets.as_ref().expect("up").view()[0];
+    assert_eq!(view.spent, units(300));
+}

@@ -80,13 +80,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease of nothing yet.
+    /// A lease of nothing yet. Its calls are numbered from the present instant, so that the store does not
+    /// take them for late ones of a lease on the same pot that this process let go earlier.
     #[must_use]
-    pub fn new(pot: Arc<str>, on_death: OnDeath) -> Self {
+    pub fn new(pot: Arc<str>, on_death: OnDeath, now_ms: i64) -> Self {
         Self {
             pot,
             on_death,
-            seq: 0,
+            seq: first_number(now_ms),
             acked: 0,
             ceiling: 0,
             heard: None,
@@ -94,6 +95,15 @@ impl Lease {
             told: (Counter::default(), i64::MIN / 2),
             active_ms: i64::MIN / 2,
             fenced: false,
+        }
+    }
+
+    /// The lease of the pot that follows this one.
+    #[must_use]
+    pub fn next(&self, pot: Arc<str>) -> Self {
+        Self {
+            seq: self.seq,
+            ..Self::new(pot, self.on_death, 0)
         }
     }
 
@@ -272,4 +282,10 @@ impl Lease {
         }
         self.heard = Some(reply);
     }
+}
+
+/// Where the numbers of calls begin: room for a thousand calls in each millisecond, below the 2^53 up to
+/// which Redis' numbers are whole until the year 2255.
+fn first_number(now_ms: i64) -> u64 {
+    u64::try_from(now_ms).unwrap_or(0).saturating_mul(1_000)
 }

@@ -44,7 +44,7 @@ fn other(name: &str, spent: u64, granted: u64, live: bool) -> Elsewhere {
 
 /// A lease of so much, whose first call was answered.
 fn leased(granted: u64) -> Lease {
-    let mut lease = Lease::new(Arc::from("pot"), OnDeath::Charge);
+    let mut lease = Lease::new(Arc::from("pot"), OnDeath::Charge, 0);
     let seq = lease.call(&counter(0, 0), &wish(granted), 0).seq;
     lease.answered(grant(seq, granted));
     lease
@@ -52,7 +52,7 @@ fn leased(granted: u64) -> Lease {
 
 #[test]
 fn only_an_answer_raises_the_ceiling() {
-    let mut lease = Lease::new(Arc::from("pot"), OnDeath::Charge);
+    let mut lease = Lease::new(Arc::from("pot"), OnDeath::Charge, 0);
     let call = lease.call(&counter(0, 0), &wish(300), 0);
     assert_eq!((call.want, call.held, lease.ceiling()), (300, 0, 0));
     lease.answered(grant(call.seq, 200));

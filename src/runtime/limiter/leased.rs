@@ -234,7 +234,7 @@ pub(super) struct Places {
 impl Places {
     fn new(pot: Arc<str>) -> Self {
         Self {
-            lease: Lease::new(pot, OnDeath::Free),
+            lease: Lease::new(pot, OnDeath::Free, 0),
             limit: 0,
             demand: Demand::default(),
             waits: false,

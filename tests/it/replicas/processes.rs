@@ -163,10 +163,17 @@ pub fn client() -> Client {
 
 /// Sends one request whose worst case is a little above what it is billed; its status, 0 for none.
 async fn send(client: &Client, data: SocketAddr, number: usize) -> u16 {
-    let body = json!({
+    send_from(client, data, number, None).await
+}
+
+async fn send_from(client: &Client, data: SocketAddr, number: usize, user: Option<&str>) -> u16 {
+    let mut body = json!({
         "model": "small", "max_tokens": 100,
         "messages": [{"role": "user", "content": format!("{number:05} {}", "why ".repeat(22))}],
     });
+    if let Some(user) = user {
+        body["user"] = json!(user);
+    }
     let request = http::Request::post(format!("http://{data}/v1/chat/completions"))
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
@@ -357,6 +364,41 @@ async fn a_store_that_is_emptied_midway_costs_no_cent() {
         assert!(Instant::now() < deadline, "nobody notices");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// An end user's limit is one limit for all replicas too, and his first request is not the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_user_has_one_limit_on_all_replicas() {
+    const AFFORDS: u64 = 10;
+    let Some(redis) = Redis::start() else { return };
+    let billed = Arc::new(AtomicU64::new(0));
+    let upstream = upstream(Arc::clone(&billed)).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let limit_usd = AFFORDS as f64 * BILL_PICO as f64 / 1e12;
+    let budget = format!(
+        "budgets: [ {{ name: each, match: {{ team: default, end_user: \"*\" }}, limit_usd: {limit_usd}, period: total }} ]"
+    );
+    let both = ["a", "b"]
+        .map(|name| Process::spawn(&config(directory.path(), name, &redis, &upstream, &budget)));
+    for process in &both {
+        process.serves().await;
+    }
+    let client = client();
+    for (round, user) in ["ann", "bob"].iter().enumerate() {
+        let mut statuses = Vec::new();
+        for number in 0..24 {
+            let data = both[number % 2].data;
+            statuses.push(send_from(&client, data, 100 * round + number, Some(user)).await);
+        }
+        let served = statuses.iter().filter(|status| **status == 200).count() as u64;
+        assert!(
+            (AFFORDS - 1..=AFFORDS).contains(&served),
+            "{user}: {statuses:?}"
+        );
+        assert_eq!(statuses[0], 200, "{user}: {statuses:?}");
+        assert_eq!(statuses[23], 429, "{user}: {statuses:?}");
+    }
+    assert!(billed.load(Ordering::SeqCst) <= 2 * AFFORDS);
 }
 
 /// From so many seconds on, what replicas hold in hand and what is on its way is below one percent.

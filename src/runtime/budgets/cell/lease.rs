@@ -16,9 +16,10 @@ impl Cell {
         &mut self,
         sharing: Sharing,
         user: Option<&str>,
+        now_ms: i64,
     ) {
         let name = pot_name(&self.params, user);
-        let leased = Leased::new(name, sharing, self.bounds.start_ms);
+        let leased = Leased::new(name, sharing, self.bounds.start_ms, now_ms);
         self.leased = Some(Box::new(leased));
     }
 

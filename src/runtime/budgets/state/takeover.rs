@@ -71,7 +71,7 @@ impl State {
         }
         let mut cell = Cell::new(budget.clone(), None, now_ms);
         if let Some(sharing) = self.sharing {
-            cell.share_with_replicas(sharing, None);
+            cell.share_with_replicas(sharing, None, now_ms);
         }
         if cell.period_start_ms() == past.from_ms {
             cell.restore(past.spending.total, now_ms);
