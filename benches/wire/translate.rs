@@ -50,6 +50,7 @@ fn target() -> Target<'static> {
 
 fn asked(body: &Bytes) -> Asked<'_> {
     Asked {
+        from: "none",
         endpoint: Endpoint::ChatCompletions,
         body,
         include_usage: true,

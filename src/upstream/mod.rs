@@ -80,7 +80,7 @@ pub enum Reply {
 impl Reply {
     fn with_notes(mut self, notes: Notes) -> Self {
         match &mut self {
-            Self::Whole(whole) => whole.notes = notes,
+            Self::Whole(whole) => whole.notes.add(notes),
             Self::Stream(stream) => stream.notes = notes,
         }
         self

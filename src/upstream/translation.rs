@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 
 use crate::config::snapshot::Provider;
 use crate::error::{ErrorKind, ProxyError, UpstreamRefusal};
-use crate::types::chat::{ChatEvent, Notes};
+use crate::types::chat::{BlockStart, ChatAnswer, ChatEvent, Notes};
 use crate::types::{AttemptFailure, Call, Next, Outcome, RequestId};
 use crate::wire::facts::NotADialect;
 use crate::wire::framing::aws_eventstream::{DEFAULT_MAX_MESSAGE_BYTES, EventstreamFramer};
@@ -100,17 +100,32 @@ impl Translation {
         };
         let text = std::str::from_utf8(body).map_err(|_| not_text())?;
         let answer = self.upstream.read_answer(text)?;
+        let notes = self.left_out(&answer);
         let id = RequestId::generate();
-        let body = self.client.write_answer(&answer, &asked(call, &id, now_s));
+        let body = self
+            .client
+            .write_answer(&answer, &asked(call, &id, now_s, self.upstream));
         let mut facts = wire::spoken(call.endpoint).inspect_response(call.endpoint, &body)?;
         if let Some(report) = &mut facts.usage {
             report.tokens = answer.usage;
         }
-        Ok(WholeReply {
-            body,
-            facts,
-            notes: Notes::default(),
-        })
+        Ok(WholeReply { body, facts, notes })
+    }
+
+    /// What of an answer the client's dialect cannot show.
+    fn left_out(&self, answer: &ChatAnswer) -> Notes {
+        let mut notes = Notes::default();
+        if answer.dialect == self.client.name() {
+            return notes;
+        }
+        for (index, choice) in answer.choices.iter().enumerate() {
+            for (place, block) in choice.blocks.iter().enumerate() {
+                if !self.client.shows(&block.body) {
+                    notes.dropped(format!("choices[{index}].content[{place}]"));
+                }
+            }
+        }
+        notes
     }
 
     /// An error of the upstream for the client, in the client's dialect and the upstream's words.
@@ -128,7 +143,8 @@ impl Translation {
             source,
             framer: UpstreamFramer::new(self.upstream.framing(self.host)),
             reader: self.upstream.reader(),
-            writer: self.client.writer(&asked(call, &id, now_s)),
+            writer: self.client.writer(&asked(call, &id, now_s, self.upstream)),
+            pair: *self,
             events: Vec::new(),
             out: BytesMut::new(),
             is_over: false,
@@ -199,8 +215,9 @@ pub(super) fn spoken_by(outbound: &Outbound<'_>) -> &'static dyn Translate {
     DialectId::translate(outbound.provider.dialect)
 }
 
-fn asked<'a>(call: &'a Call, id: &'a RequestId, now_s: u64) -> Asked<'a> {
+fn asked<'a>(call: &'a Call, id: &'a RequestId, now_s: u64, from: &dyn Translate) -> Asked<'a> {
     Asked {
+        from: from.name(),
         endpoint: call.endpoint,
         body: &call.body,
         include_usage: true,
@@ -215,6 +232,7 @@ pub struct Translated {
     framer: UpstreamFramer,
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
+    pair: Translation,
     /// Kept for its room.
     events: Vec<ChatEvent>,
     out: BytesMut,
@@ -286,12 +304,31 @@ fn read_sse(event: &SseEvent, read: impl FnOnce(WireEvent<'_>)) {
     }
 }
 
+/// The headers of a stream are gone when a block comes that the client cannot be shown, so a comment of
+/// the stream says that it is left out: clients pass over comments.
+fn say_left_out(pair: Translation, event: &ChatEvent, out: &mut BytesMut) {
+    let ChatEvent::BlockStart {
+        choice,
+        block,
+        start: BlockStart::Whole(whole),
+    } = event
+    else {
+        return;
+    };
+    if pair.client.name() == pair.upstream.name() || pair.client.shows(&whole.body) {
+        return;
+    }
+    let comment = format!(": choices[{choice}].content[{block}]: dropped\n\n");
+    out.extend_from_slice(comment.as_bytes());
+}
+
 impl Translated {
     /// Translates the events that are there.
     fn translate(&mut self) {
         let (reader, events) = (&mut self.reader, &mut self.events);
         while self.framer.next(|event| take(&mut **reader, events, event)) {
             for event in events.drain(..) {
+                say_left_out(self.pair, &event, &mut self.out);
                 self.writer.write(&event, &mut self.out);
             }
         }
@@ -303,6 +340,7 @@ impl Translated {
             .finish(|event| take(&mut **reader, events, event));
         reader.finish(events);
         for event in events.drain(..) {
+            say_left_out(self.pair, &event, &mut self.out);
             self.writer.write(&event, &mut self.out);
         }
         self.is_over = true;
@@ -340,5 +378,54 @@ impl Translated {
 fn take(reader: &mut dyn StreamReader, events: &mut Vec<ChatEvent>, event: WireEvent<'_>) {
     if let Err(error) = reader.read(event, events) {
         tracing::debug!(reason = error.reason, "an event is not of its dialect");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::chat::{Block, BlockBody, Choice, RawJson};
+
+    fn pair() -> Translation {
+        Translation {
+            client: DialectId::OpenaiChat.translate(),
+            upstream: DialectId::GeminiGenerate.translate(),
+            host: Host::Native,
+        }
+    }
+
+    fn code() -> Block {
+        BlockBody::Native(RawJson::new(r#"{"executableCode":{}}"#)).into()
+    }
+
+    #[test]
+    fn what_a_client_cannot_be_shown_is_said() {
+        let mut answer = ChatAnswer {
+            dialect: "gemini_generate",
+            choices: vec![Choice {
+                blocks: vec![Block::text("x"), code()],
+                ..Choice::default()
+            }],
+            ..ChatAnswer::default()
+        };
+        let notes = pair().left_out(&answer);
+        let named: Vec<&str> = notes.iter().map(|note| &*note.field).collect();
+        assert_eq!(named, ["choices[0].content[1]"]);
+        answer.dialect = "openai_chat";
+        assert!(pair().left_out(&answer).is_empty(), "its own");
+    }
+
+    #[test]
+    fn a_stream_says_it_in_a_comment() {
+        let start = |block: Block| ChatEvent::BlockStart {
+            choice: 0,
+            block: 3,
+            start: BlockStart::Whole(Box::new(block)),
+        };
+        let mut out = BytesMut::new();
+        say_left_out(pair(), &start(Block::text("x")), &mut out);
+        assert!(out.is_empty());
+        say_left_out(pair(), &start(code()), &mut out);
+        assert_eq!(&out[..], b": choices[0].content[3]: dropped\n\n");
     }
 }

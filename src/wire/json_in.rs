@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use jiter::JiterError;
+use smallvec::SmallVec;
 
 use super::json_text;
 use super::json_walk::Walk;
@@ -170,7 +171,7 @@ const WHITE: [char; 4] = [' ', '\t', '\r', '\n'];
 /// parsers; decoding has refused duplicates that matter.
 #[derive(Debug, Default)]
 pub struct Object<'j> {
-    members: Vec<(Cow<'j, str>, Raw<'j>)>,
+    members: SmallVec<[(Cow<'j, str>, Raw<'j>); 8]>,
 }
 
 impl<'j> Object<'j> {
@@ -180,7 +181,7 @@ impl<'j> Object<'j> {
     /// When it is no JSON object.
     pub fn read(json: &'j str) -> Result<Self, JiterError> {
         let mut walk = Walk::new(json.as_bytes());
-        let mut members = Vec::with_capacity(8);
+        let mut members = SmallVec::new();
         walk.peek()?;
         walk.object(|walk, member| {
             walk.skip(member.peek)?;
@@ -203,15 +204,12 @@ impl<'j> Object<'j> {
 
     /// Takes a member out, also a `null`.
     pub fn take_any(&mut self, name: &str) -> Option<Raw<'j>> {
-        let mut found = None;
-        self.members.retain(|(other, value)| {
-            let is_it = other == name;
-            if is_it {
-                found = Some(*value);
-            }
-            !is_it
-        });
-        found
+        let place = |it: &Self| it.members.iter().rposition(|(other, _)| other == name);
+        let (_, found) = self.members.remove(place(self)?);
+        while let Some(earlier) = place(self) {
+            self.members.remove(earlier);
+        }
+        Some(found)
     }
 
     /// Looks at a member and leaves it; `null` counts as absent.

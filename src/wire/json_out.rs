@@ -22,6 +22,13 @@ impl JsonOut {
         }
     }
 
+    /// An empty document in the room that an earlier one has left.
+    #[must_use]
+    pub fn reusing(mut room: Vec<u8>) -> Self {
+        room.clear();
+        Self { out: room }
+    }
+
     /// One object as a document.
     pub fn document(capacity: usize, members: impl FnOnce(&mut Members<'_>)) -> Bytes {
         let mut json = Self::with_capacity(capacity);
@@ -55,7 +62,10 @@ impl JsonOut {
     pub fn integer(&mut self, number: impl Into<i128>) {
         self.comma();
         let number: i128 = number.into();
-        self.push_display(number);
+        match u64::try_from(number) {
+            Ok(small) => self.push_digits(small),
+            Err(_) => self.push_display(number),
+        }
     }
 
     /// A number: whole ones without a point, what JSON cannot say as `null`.
@@ -99,11 +109,32 @@ impl JsonOut {
         Bytes::from(self.out)
     }
 
+    /// The document's bytes.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<u8> {
+        self.out
+    }
+
     /// The document as text.
     #[must_use]
     pub fn into_string(self) -> String {
         // Only strings and JSON text were written.
         String::from_utf8(self.out).unwrap_or_default()
+    }
+
+    /// The usual number, without the machinery of formatting.
+    fn push_digits(&mut self, mut number: u64) {
+        let mut digits = [0_u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
     }
 
     fn push_display(&mut self, number: impl std::fmt::Display) {
@@ -222,6 +253,7 @@ mod tests {
         let json = JsonOut::document(64, |it| {
             it.string("a", "x\"\n,");
             it.integer("n", -7);
+            it.integer("most", u64::MAX);
             it.maybe_number("t", Some(1.0));
             it.maybe_number("u", Some(0.7));
             it.maybe_number("gone", None);
@@ -234,7 +266,7 @@ mod tests {
             it.object("o", |_| {});
             it.raw("r", &RawJson::new("[1, 2]"));
         });
-        let expect = r#"{"a":"x\"\n,","n":-7,"t":1,"u":0.7,"list":["{",[],{"b":true},null],"o":{},"r":[1, 2]}"#;
+        let expect = r#"{"a":"x\"\n,","n":-7,"most":18446744073709551615,"t":1,"u":0.7,"list":["{",[],{"b":true},null],"o":{},"r":[1, 2]}"#;
         assert_eq!(json, expect.as_bytes());
         serde_json::from_slice::<serde_json::Value>(&json).expect("valid JSON");
     }

@@ -16,6 +16,7 @@ pub mod json_write;
 mod nested;
 pub mod relayed;
 mod splice;
+mod sse_lines;
 mod tool_input;
 pub mod translate;
 pub mod whole;

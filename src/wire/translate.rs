@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::facts::{ErrorReport, NotADialect};
 use crate::error::ProxyError;
 use crate::types::Endpoint;
-use crate::types::chat::{ChatAnswer, ChatEvent, ChatRequest, Inexpressible, Notes};
+use crate::types::chat::{BlockBody, ChatAnswer, ChatEvent, ChatRequest, Inexpressible, Notes};
 
 /// What a dialect can do for others. Stateless; the state of one stream is in its reader and writer.
 pub trait Translate: Send + Sync {
@@ -61,6 +61,12 @@ pub trait Translate: Send + Sync {
     /// # Errors
     /// When the body is no answer of the dialect (errors are no answers).
     fn read_answer(&self, body: &str) -> Result<ChatAnswer, NotADialect>;
+
+    /// True for what a client of this dialect can be shown of an answer of another. What it cannot be
+    /// shown is left out by the writers, and whoever calls them says so.
+    fn shows(&self, block: &BlockBody) -> bool {
+        !matches!(block, BlockBody::Native(_))
+    }
 
     /// A whole answer for a client.
     fn write_answer(&self, answer: &ChatAnswer, asked: &Asked<'_>) -> Bytes;
@@ -137,6 +143,8 @@ pub struct Asked<'a> {
     pub id: &'a str,
     /// Now, seconds since the Unix epoch, for answers whose upstream does not say when.
     pub created: u64,
+    /// The dialect that the answer comes from: what is its own goes back into it as it was.
+    pub from: &'static str,
 }
 
 /// One event of an upstream's stream, out of its frame.

@@ -117,6 +117,7 @@ pub fn of_events(dialect: &'static str, events: &[ChatEvent]) -> Option<ChatAnsw
             ChatEvent::Finish { choice, finish } => {
                 choices.entry(*choice).or_default().finish = finish.clone();
             }
+            ChatEvent::ServiceTier(tier) => answer.head.service_tier = Some(tier.clone()),
             ChatEvent::Usage(tokens) => answer.usage = Some(*tokens),
             ChatEvent::End => has_ended = true,
             ChatEvent::Error(_) => return None,

@@ -3,7 +3,7 @@
 //! Readers keep this order, whatever their upstream does: `Start` first; the blocks of one choice one
 //! after the other, each opened, filled and closed before the next opens (what is interleaved is held
 //! back); `Finish` once for each choice, after its last block; `Usage` at any time, cumulative, the last
-//! one counts; then `End`. After `Error` nothing follows. Blocks are numbered from 0 within their choice.
+//! one counts, and so does the last `ServiceTier`; then `End`. After `Error` nothing follows. Blocks are numbered from 0 within their choice.
 
 use super::answer::{AnswerHead, Finish};
 use super::message::{Block, Citation};
@@ -56,6 +56,8 @@ pub enum ChatEvent {
         /// Why it ended.
         finish: Finish,
     },
+    /// At which tier it was served, in the upstream's words, where that is known after the beginning.
+    ServiceTier(String),
     /// What has been used so far.
     Usage(Tokens),
     /// A sign of life.

@@ -35,6 +35,13 @@ impl Notes {
         }
     }
 
+    /// Adds those of another step.
+    pub fn add(&mut self, others: Self) {
+        for note in others.0 {
+            self.changed(note.field, note.what);
+        }
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Note> {
         self.0.iter()

@@ -10,10 +10,11 @@ use super::laws::check_order;
 use crate::types::Tokens;
 use crate::types::chat::{
     AnswerHead, Block, BlockBody, BlockStart, ChatAnswer, ChatEvent, Choice, Delta, FinishReason,
-    ToolCall, ToolInput,
+    Seal, ToolCall, ToolInput,
 };
 use crate::wire::DialectId;
 use crate::wire::translate::{Framing, Translate};
+use crate::wire::whole;
 
 /// What must survive.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -218,7 +219,7 @@ proptest! {
         let none = Bytes::new();
         for id in DialectId::ALL {
             let codec = id.translate();
-            let body = codec.write_answer(&answer, &asked(&none));
+            let body = codec.write_answer(&answer, &asked(&none, codec));
             let text = std::str::from_utf8(&body).expect("UTF-8");
             let back = codec.read_answer(text);
             let back = back.unwrap_or_else(|error| panic!("{id}: {error}: {text}"));
@@ -242,5 +243,69 @@ proptest! {
             expected.usage = expected.usage.or(found.usage.filter(|it| it.total() == 0));
             prop_assert_eq!(found, expected, "{}: {}", id, String::from_utf8_lossy(&bytes));
         }
+    }
+}
+
+/// The events of one call and of what is known after its beginning.
+fn told_late(seal: &Seal) -> Vec<ChatEvent> {
+    let (choice, block) = (0, 0);
+    let delta = |delta| ChatEvent::BlockDelta {
+        choice,
+        block,
+        delta,
+    };
+    let start = BlockStart::ToolCall {
+        id: "call_1".into(),
+        name: "f".into(),
+        input: ToolInput::Json(String::new()),
+        seal: None,
+    };
+    let finish = FinishReason::ToolCalls.into();
+    vec![
+        ChatEvent::Start(AnswerHead::default()),
+        ChatEvent::BlockStart {
+            choice,
+            block,
+            start,
+        },
+        delta(Delta::Input("{}".into())),
+        delta(Delta::Seal(seal.clone())),
+        ChatEvent::BlockEnd { choice, block },
+        ChatEvent::Finish { choice, finish },
+        ChatEvent::ServiceTier("priority".into()),
+        ChatEvent::Usage(Tokens::default()),
+        ChatEvent::End,
+    ]
+}
+
+#[test]
+fn a_tier_that_is_known_late_is_heard() {
+    let events = told_late(&Seal::read("c2ln", "gemini_generate"));
+    for id in DialectId::ALL {
+        let codec = id.translate();
+        let bytes = written(codec, &events);
+        let heard = events_as(codec, framing(codec), &bytes, 0);
+        let answer = whole::of_events(codec.name(), &heard).expect("complete");
+        assert_eq!(
+            answer.head.service_tier.as_deref(),
+            Some("priority"),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn a_seal_that_comes_after_its_call_reaches_the_client() {
+    let seal = Seal::read("c2ln", "gemini_generate");
+    for id in [
+        DialectId::OpenaiChat,
+        DialectId::OpenaiResponses,
+        DialectId::AnthropicMessages,
+    ] {
+        let codec = id.translate();
+        let bytes = written(codec, &told_late(&seal));
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains("tollgate:gemini_generate:"), "{id}: {text}");
+        assert!(text.contains("c2ln"), "{id}: {text}");
     }
 }

@@ -54,8 +54,9 @@ fn assert_json(text: &[u8]) {
     Raw::parse(text).expect("valid JSON");
 }
 
-pub(super) fn asked(body: &Bytes) -> Asked<'_> {
+pub(super) fn asked<'a>(body: &'a Bytes, from: &dyn Translate) -> Asked<'a> {
     Asked {
+        from: from.name(),
         endpoint: Endpoint::ChatCompletions,
         body,
         include_usage: true,
@@ -98,7 +99,7 @@ fn answers_come_back_as_they_were() {
             let answer = codec.read_answer(&text).expect("an answer of the dialect");
             snapshot(&case, "response", &answer);
             let none = Bytes::new();
-            let back = json(&codec.write_answer(&answer, &asked(&none)));
+            let back = json(&codec.write_answer(&answer, &asked(&none, codec)));
             assert_eq!(back, json(text.as_bytes()), "{}", case.display());
         }
     }
@@ -195,7 +196,7 @@ pub(super) fn events_in(
 
 pub(super) fn written(codec: &dyn Translate, events: &[ChatEvent]) -> BytesMut {
     let none = Bytes::new();
-    let mut writer = codec.writer(&asked(&none));
+    let mut writer = codec.writer(&asked(&none, codec));
     let mut out = BytesMut::new();
     for event in events {
         writer.write(event, &mut out);
@@ -324,7 +325,7 @@ proptest! {
         }
         if let Ok(answer) = codec.read_answer(&text) {
             for other in others() {
-                assert_json(&other.write_answer(&answer, &asked(&none)));
+                assert_json(&other.write_answer(&answer, &asked(&none, codec)));
             }
         }
         let _report = codec.read_error(&text);

@@ -2,7 +2,7 @@
 
 use super::{CALL_SEAL, call_ids};
 use crate::types::chat::{
-    Block, BlockBody, CacheMark, Citation, Media, RawJson, ReasoningBlock, Source, ToolCall,
+    Block, BlockBody, CacheMark, Citation, Media, RawJson, ReasoningBlock, Seal, Source, ToolCall,
     ToolInput, ToolResult,
 };
 use crate::wire::json_in::{Kind, Raw};
@@ -178,10 +178,14 @@ impl Form {
 /// The seal of a call as the data of a hidden block.
 pub(super) fn call_seal(call: &ToolCall) -> Option<String> {
     let seal = call.seal.as_ref()?;
-    let id = call_ids::fitting(&call.id);
+    Some(seal_of(&call_ids::fitting(&call.id), seal))
+}
+
+/// The seal of the call of this id as the data of a hidden block.
+pub(super) fn seal_of(id: &str, seal: &Seal) -> String {
     let mut named = seal.clone();
     named.value = format!("{CALL_SEAL}{id}:{}", seal.value);
-    Some(named.for_client(super::NAME))
+    named.for_client(super::NAME)
 }
 
 /// The text of a block that is nothing but text.

@@ -136,6 +136,7 @@ impl AnthropicMessages {
 /// For answers that carry their id.
 const fn unasked(body: &Bytes) -> Asked<'_> {
     Asked {
+        from: "",
         endpoint: Endpoint::Messages,
         body,
         include_usage: true,

@@ -28,6 +28,7 @@ pub(super) struct Reader {
     /// Inputs that stood in a call's start already, in case nothing follows.
     begun_inputs: HashMap<u64, String>,
     counts: Counts,
+    service_tier: Option<String>,
     has_started: bool,
     has_finished: bool,
     has_ended: bool,
@@ -107,11 +108,12 @@ impl Reader {
         self.counts.update(Counts::take(&mut usage));
         if !self.has_started {
             self.has_started = true;
+            self.service_tier = usage.take_string("service_tier");
             out.push(ChatEvent::Start(AnswerHead {
                 id: message.take_string("id").unwrap_or_default(),
                 model: message.take_string("model").unwrap_or_default(),
                 created: None,
-                service_tier: usage.take_string("service_tier"),
+                service_tier: self.service_tier.clone(),
             }));
         }
         self.report(out);
@@ -272,6 +274,11 @@ impl Reader {
         self.ensure_started(out);
         if let Some(mut usage) = event.take_if("usage", Raw::object) {
             self.counts.update(Counts::take(&mut usage));
+            let tier = usage.take_string("service_tier");
+            if tier.is_some() && tier != self.service_tier {
+                self.service_tier.clone_from(&tier);
+                out.extend(tier.map(ChatEvent::ServiceTier));
+            }
         }
         let mut delta = event.take_if("delta", Raw::object).unwrap_or_default();
         let reason = delta.take_string("stop_reason");

@@ -17,6 +17,7 @@ use crate::types::chat::{
 use crate::wire::json_in::Raw;
 use crate::wire::json_out::{JsonOut, Members};
 use crate::wire::json_text;
+use crate::wire::sse_lines;
 use crate::wire::translate::{Asked, StreamWriter};
 
 /// Writes one stream.
@@ -33,6 +34,9 @@ pub(super) struct Writer {
     /// The index of the open block on the wire.
     index: u32,
     open: Option<Open>,
+    /// The id of the call that is open, and its seal where that came late.
+    call_id: String,
+    late_seal: Option<String>,
 }
 
 /// The block that is open.
@@ -56,6 +60,10 @@ impl StreamWriter for Writer {
             ChatEvent::Start(head) => {
                 self.tier.clone_from(&head.service_tier);
                 self.head = Some(head.clone());
+                return;
+            }
+            ChatEvent::ServiceTier(tier) => {
+                self.tier = Some(tier.clone());
                 return;
             }
             ChatEvent::Usage(tokens) => {
@@ -99,6 +107,8 @@ impl Writer {
             has_ended: false,
             index: 0,
             open: None,
+            call_id: String::new(),
+            late_seal: None,
         }
     }
 
@@ -151,6 +161,7 @@ impl Writer {
                     seal: seal.clone(),
                 };
                 self.call_seal(&call, out);
+                self.call_id = call_ids::fitting(id).into_owned();
                 let kind = match input {
                     ToolInput::Json(_) => Open::Call,
                     ToolInput::Text(_) => Open::FreeText { has_begun: false },
@@ -245,7 +256,11 @@ impl Writer {
                     it.member("citation").raw_text(&json);
                 });
             }
-            // A call's seal that comes late has no place, and what is not open takes nothing.
+            // A call has no place for it; it stands in a hidden block behind the call.
+            (Delta::Seal(seal), Some(Open::Call | Open::FreeText { .. })) => {
+                self.late_seal = Some(blocks_write::seal_of(&self.call_id, seal));
+            }
+            // What is not open takes nothing.
             _ => {}
         }
     }
@@ -278,6 +293,9 @@ impl Writer {
             Open::Text | Open::Thoughts | Open::Call => {}
         }
         self.stop(out);
+        if let Some(data) = self.late_seal.take() {
+            self.hidden(&data, out);
+        }
     }
 
     fn stop(&mut self, out: &mut BytesMut) {
@@ -289,14 +307,17 @@ impl Writer {
 
     /// Another provider's seal of a call, in a hidden block before it.
     fn call_seal(&mut self, call: &ToolCall, out: &mut BytesMut) {
-        let Some(data) = blocks_write::call_seal(call) else {
-            return;
-        };
+        if let Some(data) = blocks_write::call_seal(call) {
+            self.hidden(&data, out);
+        }
+    }
+
+    fn hidden(&mut self, data: &str, out: &mut BytesMut) {
         event_of("content_block_start", out, |it| {
             it.integer("index", self.index);
             it.object("content_block", |it| {
                 it.string("type", "redacted_thinking");
-                it.string("data", &data);
+                it.string("data", data);
             });
         });
         self.stop(out);
@@ -339,11 +360,12 @@ fn error(fault: &StreamFault, out: &mut BytesMut) {
 
 /// One event: its name, and its data with its type first.
 pub(super) fn event_of(name: &str, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
-    let json = JsonOut::document(256, |it| {
+    let mut json = JsonOut::with_capacity(256);
+    json.object(|it| {
         it.string("type", name);
         members(it);
     });
-    frame(name, &json, out);
+    frame(name, &json.into_vec(), out);
 }
 
 /// `json` as an event.
@@ -351,14 +373,7 @@ pub(super) fn frame(name: &str, json: &[u8], out: &mut BytesMut) {
     out.put_slice(b"event: ");
     out.put_slice(name.as_bytes());
     out.put_slice(b"\ndata: ");
-    let line = out.len();
-    out.put_slice(json);
-    // Line ends can stand in JSON that passes through, between its values.
-    for byte in out.iter_mut().skip(line) {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
-    }
+    sse_lines::put(out, json);
     out.put_slice(b"\n\n");
 }
 

@@ -26,6 +26,7 @@ fn target(model: &str) -> Target<'_> {
 
 pub(super) fn asked(body: &Bytes) -> Asked<'_> {
     Asked {
+        from: "none",
         endpoint: Endpoint::Messages,
         body,
         include_usage: true,

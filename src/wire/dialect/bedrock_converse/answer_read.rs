@@ -57,7 +57,7 @@ pub(super) fn not(reason: &str) -> NotADialect {
 }
 
 /// `serviceTier: {"type": …}`, which stays among the members that are left.
-fn service_tier(body: &Object<'_>) -> Option<String> {
+pub(super) fn service_tier(body: &Object<'_>) -> Option<String> {
     let tier = body.get("serviceTier")?.object()?;
     tier.get("type").and_then(Raw::string)
 }

@@ -1,7 +1,7 @@
 //! One stream of Bedrock's. A block of text has no beginning of its own; the usage comes after the
 //! reason to stop, and with it the stream is over.
 
-use super::answer_read::{not, stop_sequence};
+use super::answer_read::{not, service_tier, stop_sequence};
 use super::{NAME, citations, errors, finish, usage};
 use crate::types::chat::{
     AnswerHead, BlockBody, BlockStart, ChatEvent, Delta, Finish, ReasoningBlock, Seal, ToolInput,
@@ -168,6 +168,7 @@ impl Reader {
         if let Some((Some(tokens), _)) = usage {
             out.push(ChatEvent::Usage(tokens));
         }
+        out.extend(service_tier(&event).map(ChatEvent::ServiceTier));
         if self.finish.is_some() {
             self.end(out);
         }

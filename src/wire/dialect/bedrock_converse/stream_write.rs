@@ -56,6 +56,7 @@ impl StreamWriter for Writer {
                 });
             }
             ChatEvent::Finish { choice: 0, finish } => self.finish = Some(finish.clone()),
+            ChatEvent::ServiceTier(tier) => self.service_tier = Some(tier.clone()),
             ChatEvent::Usage(tokens) => self.usage = Some(*tokens),
             ChatEvent::Error(fault) => {
                 let mut json = JsonOut::default();
@@ -95,7 +96,10 @@ impl Writer {
                     it.integer("contentBlockIndex", block);
                 });
             }
-            BlockStart::Whole(whole) => write_whole(block, whole, out),
+            BlockStart::Whole(whole) => {
+                self.open = Open::Text;
+                write_whole(block, whole, out);
+            }
         }
     }
 
@@ -162,6 +166,9 @@ fn is_bedrocks(native: &crate::types::chat::RawJson) -> bool {
 
 /// A block that comes whole: hidden thoughts, or media as far as a stream can carry them.
 fn write_whole(block: u32, whole: &Block, out: &mut BytesMut) {
+    if matches!(whole.body, BlockBody::Native(_)) {
+        return;
+    }
     let delta = |it: &mut Members<'_>| {
         if let BlockBody::Reasoning(thought) = &whole.body {
             let seal = thought.seal.as_ref().map(|seal| seal.for_client(NAME));
@@ -197,10 +204,11 @@ fn write_whole(block: u32, whole: &Block, out: &mut BytesMut) {
 fn send(name: &str, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
     let mut json = JsonOut::with_capacity(128);
     json.object(members);
+    let json = json.into_vec();
     let headers = [
         (":event-type", name),
         (":content-type", "application/json"),
         (":message-type", "event"),
     ];
-    out.put_slice(&encode(&headers, &json.finish()));
+    out.put_slice(&encode(&headers, &json));
 }

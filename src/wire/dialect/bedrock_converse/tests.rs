@@ -64,6 +64,7 @@ fn asked(body: &Bytes) -> Asked<'_> {
         include_usage: true,
         id: "req-1",
         created: 7,
+        from: "none",
     }
 }
 

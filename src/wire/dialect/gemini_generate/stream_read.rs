@@ -26,6 +26,7 @@ pub(super) struct Reader {
     failed: bool,
     ended: bool,
     response_id: String,
+    service_tier: Option<String>,
     usage: Option<Tokens>,
     choices: Vec<State>,
 }
@@ -101,9 +102,13 @@ impl Reader {
         if !self.started {
             self.started = true;
             let mut head = read_head(&mut chunk);
+            self.service_tier.clone_from(&tier);
             head.service_tier = tier;
             self.response_id.clone_from(&head.id);
             out.push(ChatEvent::Start(head));
+        } else if tier.is_some() && tier != self.service_tier {
+            self.service_tier.clone_from(&tier);
+            out.extend(tier.map(ChatEvent::ServiceTier));
         }
         let candidates = take(&mut chunk, "candidates").and_then(Raw::array);
         for candidate in candidates.unwrap_or_default() {

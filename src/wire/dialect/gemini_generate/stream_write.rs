@@ -14,6 +14,7 @@ use crate::types::chat::{
 };
 use crate::wire::json_in::Object;
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::sse_lines;
 use crate::wire::translate::StreamWriter;
 
 /// Writes one stream.
@@ -24,6 +25,9 @@ pub(super) struct Writer {
     service_tier: Option<String>,
     usage: Option<Tokens>,
     choices: Vec<State>,
+    created: Option<String>,
+    /// Kept for its room.
+    scratch: Vec<u8>,
 }
 
 /// What has to be kept of one choice.
@@ -53,6 +57,8 @@ impl Writer {
             service_tier: None,
             usage: None,
             choices: Vec::new(),
+            created: None,
+            scratch: Vec::new(),
         }
     }
 }
@@ -63,6 +69,7 @@ impl StreamWriter for Writer {
             ChatEvent::Start(head) => {
                 self.model.clone_from(&head.model);
                 self.service_tier.clone_from(&head.service_tier);
+                self.created = head.created.and_then(timestamp);
                 if !head.id.is_empty() {
                     self.id.clone_from(&head.id);
                 }
@@ -82,13 +89,15 @@ impl StreamWriter for Writer {
             ChatEvent::Finish { choice, finish } => {
                 self.state(*choice).finish = Some(finish.clone());
             }
+            ChatEvent::ServiceTier(tier) => self.service_tier = Some(tier.clone()),
             ChatEvent::Usage(tokens) => self.usage = Some(*tokens),
             ChatEvent::Ping => out.put_slice(b": ping\r\n\r\n"),
             ChatEvent::Error(fault) => {
                 if self.usage.is_some() {
-                    self.chunk(out, |it| self.usage(it));
+                    let (tokens, tier) = (self.usage, self.service_tier.clone());
+                    self.chunk(out, |it| usage(it, tokens, tier.as_deref()));
                 }
-                event_of(errors::write(fault), out);
+                frame(&errors::write(fault).into_vec(), out);
             }
             ChatEvent::End => self.end(out),
         }
@@ -160,7 +169,7 @@ impl Writer {
     }
 
     /// A piece of text, the usual event.
-    fn shown(&self, choice: u32, text: &str, is_thought: bool, out: &mut BytesMut) {
+    fn shown(&mut self, choice: u32, text: &str, is_thought: bool, out: &mut BytesMut) {
         self.content(choice, out, |list| {
             list.object(|it| {
                 it.string("text", text);
@@ -172,7 +181,7 @@ impl Writer {
     }
 
     /// A block as a part. Parts of Google's own have no `type`, foreign ones always do.
-    fn part(&self, choice: u32, block: Block, out: &mut BytesMut) {
+    fn part(&mut self, choice: u32, block: Block, out: &mut BytesMut) {
         let is_own = match &block.body {
             BlockBody::Native(native) => {
                 let object = Object::read(native.get());
@@ -194,7 +203,7 @@ impl Writer {
         });
     }
 
-    fn content(&self, choice: u32, out: &mut BytesMut, parts: impl FnOnce(&mut JsonOut)) {
+    fn content(&mut self, choice: u32, out: &mut BytesMut, parts: impl FnOnce(&mut JsonOut)) {
         self.candidate(choice, out, |it| {
             it.object("content", |it| {
                 it.array("parts", parts);
@@ -203,7 +212,12 @@ impl Writer {
         });
     }
 
-    fn candidate(&self, choice: u32, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
+    fn candidate(
+        &mut self,
+        choice: u32,
+        out: &mut BytesMut,
+        members: impl FnOnce(&mut Members<'_>),
+    ) {
         self.chunk(out, |it| {
             it.array("candidates", |list| {
                 list.object(|it| {
@@ -214,42 +228,51 @@ impl Writer {
         });
     }
 
-    fn chunk(&self, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
-        let mut json = JsonOut::with_capacity(256);
+    fn chunk(&mut self, out: &mut BytesMut, members: impl FnOnce(&mut Members<'_>)) {
+        let mut json = JsonOut::reusing(std::mem::take(&mut self.scratch));
         json.object(|it| {
             members(it);
+            it.maybe_string("createTime", self.created.as_deref());
             it.string("modelVersion", &self.model);
             it.string("responseId", &self.id);
         });
-        event_of(json, out);
+        self.scratch = json.into_vec();
+        frame(&self.scratch, out);
     }
 
-    fn end(&self, out: &mut BytesMut) {
+    fn end(&mut self, out: &mut BytesMut) {
         let is_blocked = |it: &Finish| it.native.as_deref() == Some(finish::PROMPT_BLOCKED);
-        let mut states = self.choices.iter().zip(0_u32..);
+        let (tokens, tier) = (self.usage, self.service_tier.take());
+        let choices = std::mem::take(&mut self.choices);
         self.chunk(out, |it| {
-            let blocked = self.choices.iter().filter_map(|it| it.finish.as_ref());
-            if blocked.clone().any(is_blocked) {
+            let mut finished = choices.iter().filter_map(|it| it.finish.as_ref());
+            if finished.any(is_blocked) {
                 it.object("promptFeedback", |it| it.string("blockReason", "OTHER"));
             } else {
                 it.array("candidates", |list| {
-                    for (state, choice) in states.by_ref() {
+                    for (state, choice) in choices.iter().zip(0_u32..) {
                         list.object(|it| state.end(it, choice));
                     }
                 });
             }
-            self.usage(it);
+            usage(it, tokens, tier.as_deref());
         });
     }
+}
 
-    fn usage(&self, it: &mut Members<'_>) {
-        if let Some(tokens) = &self.usage {
-            it.object("usageMetadata", |it| {
-                usage::write(it, tokens, 0);
-                it.maybe_string("serviceTier", self.service_tier.as_deref());
-            });
-        }
+fn usage(it: &mut Members<'_>, tokens: Option<Tokens>, tier: Option<&str>) {
+    if let Some(tokens) = &tokens {
+        it.object("usageMetadata", |it| {
+            usage::write(it, tokens, 0);
+            it.maybe_string("serviceTier", tier);
+        });
     }
+}
+
+/// As protobuf's JSON writes a time.
+fn timestamp(seconds: u64) -> Option<String> {
+    let seconds = i64::try_from(seconds).ok()?;
+    Some(jiff::Timestamp::from_second(seconds).ok()?.to_string())
 }
 
 impl State {
@@ -270,10 +293,9 @@ impl State {
     }
 }
 
-fn event_of(json: JsonOut, out: &mut BytesMut) {
-    let json = json.finish();
+fn frame(json: &[u8], out: &mut BytesMut) {
     out.reserve(json.len() + 10);
     out.put_slice(b"data: ");
-    out.put_slice(&json);
+    sse_lines::put(out, json);
     out.put_slice(b"\r\n\r\n");
 }

@@ -55,7 +55,7 @@ pub(super) struct Frame {
     pub id: String,
     created: u64,
     model: String,
-    service_tier: Option<String>,
+    pub service_tier: Option<String>,
     /// Members that are repeated from the request, each one line.
     repeated: Vec<(&'static str, String)>,
 }

@@ -27,7 +27,8 @@ use super::openai_chat::{decode, errors};
 use super::{Dialect, Synthetic, Tap};
 use crate::error::ProxyError;
 use crate::types::chat::{
-    AnswerHead, Block, ChatAnswer, ChatRequest, Choice, FinishReason, Inexpressible, Notes,
+    AnswerHead, Block, BlockBody, ChatAnswer, ChatRequest, Choice, FinishReason, Inexpressible,
+    Notes, Source,
 };
 use crate::types::{Call, Directives, Endpoint, PicoUsd, StreamRequest, Tokens};
 use crate::wire::facts::{ErrorReport, NotADialect, ResponseFacts, StreamFacts, UsageReport};
@@ -106,6 +107,7 @@ impl Dialect for OpenaiResponses {
             include_usage: true,
             id: answer.id,
             created: answer.created,
+            from: "",
         };
         let whole = self.write_answer(&synthetic(answer), &asked);
         if stream.wanted {
@@ -166,6 +168,16 @@ impl Translate for OpenaiResponses {
     fn read_answer(&self, body: &str) -> Result<ChatAnswer, NotADialect> {
         let read = with_mended(body, answer_read::read);
         read.unwrap_or_else(|error| Err(answer_read::refuse(format!("not a JSON object: {error}"))))
+    }
+
+    fn shows(&self, block: &BlockBody) -> bool {
+        match block {
+            BlockBody::Image(media) => matches!(media.source, Source::Base64 { .. }),
+            body => !matches!(
+                body,
+                BlockBody::Native(_) | BlockBody::Audio(_) | BlockBody::File(_)
+            ),
+        }
     }
 
     fn write_answer(&self, answer: &ChatAnswer, asked: &Asked<'_>) -> Bytes {

@@ -20,6 +20,7 @@ pub(super) struct EventReader {
     started: bool,
     over: bool,
     turn: Turn,
+    service_tier: Option<String>,
     usage: Option<Tokens>,
     /// The item under way: its number and whether anything of its content came.
     item: Option<u64>,
@@ -69,8 +70,10 @@ impl EventReader {
             "response.content_part.added" => {
                 let part = it.take("part").and_then(Raw::object);
                 let kind = part.and_then(|mut part| part.take_string("type"));
-                if kind.as_deref() == Some("output_text") {
-                    self.turn.begin_text(out);
+                match kind.as_deref() {
+                    Some("output_text") => self.turn.begin_text(out),
+                    Some("refusal") => self.turn.begin_refusal(out),
+                    _ => {}
                 }
             }
             "response.output_text.delta" => self.text_delta(&mut it, out),
@@ -119,6 +122,7 @@ impl EventReader {
             let mut head = head(response);
             // As it was asked for; the last event says what it was.
             head.service_tier = head.service_tier.filter(|tier| tier != "auto");
+            self.service_tier.clone_from(&head.service_tier);
             out.push(ChatEvent::Start(head));
         }
     }
@@ -241,6 +245,12 @@ impl EventReader {
     }
 
     fn end(&mut self, mut response: Object<'_>, out: &mut Vec<ChatEvent>) {
+        if self.started {
+            let tier = response.take("service_tier").and_then(Raw::string);
+            let tier =
+                tier.filter(|tier| tier != "auto" && self.service_tier.as_ref() != Some(tier));
+            out.extend(tier.map(ChatEvent::ServiceTier));
+        }
         self.start(&mut response, out);
         if self.turn.is_silent() {
             // An upstream that says everything in its last event.

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::NAME;
 use super::answer_write::content_of;
 use super::compose::{
     Frame, Stage, call_item, image_item, last_event, message_item, reasoning_item, said_part,
@@ -15,6 +16,7 @@ use crate::types::chat::{
     ReasoningBlock, Seal, ToolCall,
 };
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::sse_lines;
 use crate::wire::translate::{Asked, StreamWriter};
 
 /// Writes one stream.
@@ -30,6 +32,8 @@ pub(super) struct EventWriter {
     logprobs: Vec<String>,
     usage: Option<Tokens>,
     finish: Option<Finish>,
+    /// Kept for its room.
+    scratch: Vec<u8>,
 }
 
 /// What is asked for, for as long as the stream lives.
@@ -38,6 +42,7 @@ struct OwnedAsked {
     endpoint: crate::types::Endpoint,
     id: String,
     created: u64,
+    from: &'static str,
 }
 
 /// What the open block is, with what it holds so far.
@@ -63,6 +68,7 @@ impl EventWriter {
                 endpoint: asked.endpoint,
                 id: asked.id.to_owned(),
                 created: asked.created,
+                from: asked.from,
             },
             frame: None,
             sequence_number: 0,
@@ -72,6 +78,7 @@ impl EventWriter {
             logprobs: Vec::new(),
             usage: None,
             finish: None,
+            scratch: Vec::new(),
         }
     }
 
@@ -82,34 +89,26 @@ impl EventWriter {
             include_usage: true,
             id: &self.asked.id,
             created: self.asked.created,
+            from: self.asked.from,
         };
         self.frame.get_or_insert_with(|| Frame::new(head, &asked))
     }
 
     /// One event.
     fn say(&mut self, out: &mut BytesMut, kind: &str, members: impl FnOnce(&mut Members<'_>)) {
-        let mut json = JsonOut::with_capacity(192);
+        let mut json = JsonOut::reusing(std::mem::take(&mut self.scratch));
         json.object(|it| {
             it.string("type", kind);
             it.integer("sequence_number", self.sequence_number);
             members(it);
         });
         self.sequence_number += 1;
-        let json = json.into_string();
-        out.reserve(json.len() + kind.len() + 20);
+        self.scratch = json.into_vec();
+        out.reserve(self.scratch.len() + kind.len() + 20);
         out.put_slice(b"event: ");
         out.put_slice(kind.as_bytes());
         out.put_slice(b"\ndata: ");
-        // What passes through as it is, an upstream may have written over lines.
-        let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        if json.bytes().any(|byte| is_line_end(&byte)) {
-            out.extend(
-                json.bytes()
-                    .map(|byte| if is_line_end(&byte) { b' ' } else { byte }),
-            );
-        } else {
-            out.put_slice(json.as_bytes());
-        }
+        sse_lines::put(out, &self.scratch);
         out.put_slice(b"\n\n");
     }
 
@@ -354,6 +353,7 @@ impl EventWriter {
             ..citation.clone()
         };
         let number = citations.len() as u64;
+        let own = self.asked.from == NAME;
         citations.push(placed.clone());
         self.part_event(
             out,
@@ -362,7 +362,7 @@ impl EventWriter {
             |it| {
                 it.integer("annotation_index", number);
                 let mut json = JsonOut::with_capacity(128);
-                json.array(|list| write_annotation(list, &placed, length, false));
+                json.array(|list| write_annotation(list, &placed, length, own));
                 let json = json.into_string();
                 it.member("annotation").raw_text(&json[1..json.len() - 1]);
             },
@@ -380,7 +380,8 @@ impl EventWriter {
                     it.member("logprobs").raw_text(&logprobs);
                 });
                 let block = BlockBody::Text { text, citations }.into();
-                self.end_part(out, said_part(&block, &logprobs, false));
+                let own = self.asked.from == NAME;
+                self.end_part(out, said_part(&block, &logprobs, own));
             }
             Open::Refusal(text) => {
                 self.part_event(out, "response.refusal.done", "content_index", |it| {
@@ -475,6 +476,11 @@ impl EventWriter {
                 self.input(out, input);
                 self.end_block(out);
             }
+            BlockBody::Native(item) if self.asked.from == NAME => {
+                self.close_message(out);
+                self.add_item(out, item.get());
+                self.end_item(out, item.get().to_owned());
+            }
             _ => {
                 let id = self.item_id("ig");
                 if let Some(item) = image_item(&id, block, false) {
@@ -555,6 +561,12 @@ impl StreamWriter for EventWriter {
             ChatEvent::BlockEnd { .. } => self.end_block(out),
             ChatEvent::Logprobs { logprobs, .. } => self.logprobs(out, logprobs.get()),
             ChatEvent::Finish { finish, .. } => self.finish = Some(finish.clone()),
+            ChatEvent::ServiceTier(tier) => {
+                self.frame(&AnswerHead::default());
+                if let Some(frame) = &mut self.frame {
+                    frame.service_tier = Some(tier.clone());
+                }
+            }
             ChatEvent::Usage(tokens) => self.usage = Some(*tokens),
             ChatEvent::Ping => out.put_slice(b": ping\n\n"),
             ChatEvent::Error(fault) => self.fault(out, fault),

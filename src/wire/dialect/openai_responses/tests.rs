@@ -32,6 +32,7 @@ fn asked(body: &Bytes) -> Asked<'_> {
         include_usage: true,
         id: "req-1",
         created: 1_700_000_000,
+        from: "none",
     }
 }
 

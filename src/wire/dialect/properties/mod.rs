@@ -85,7 +85,7 @@ fn answers_come_back(id: DialectId, answers: &Json) {
             Ok(answer) => answer,
             Err(error) => return vec![format!("is not read: {error}")],
         };
-        let back = codec.write_answer(&answer, &asked(&none));
+        let back = codec.write_answer(&answer, &asked(&none, codec));
         let back = std::str::from_utf8(&back).expect("UTF-8");
         let mut found = differences_of(document, &serde_json::from_str(back).expect("JSON"));
         if codec.read_answer(back).ok().as_ref() != Some(&answer) {
@@ -176,6 +176,26 @@ fn answers_of_bedrock_converse() {
 }
 
 #[test]
+fn streams_of_openai_chat() {
+    streams::come_back(DialectId::OpenaiChat, &openai_chat::answer());
+}
+
+#[test]
+fn streams_of_openai_responses() {
+    streams::come_back(DialectId::OpenaiResponses, &openai_responses::answer());
+}
+
+#[test]
 fn streams_of_anthropic_messages() {
     streams::come_back(DialectId::AnthropicMessages, &anthropic_messages::answer());
+}
+
+#[test]
+fn streams_of_gemini_generate() {
+    streams::come_back(DialectId::GeminiGenerate, &gemini_generate::answer());
+}
+
+#[test]
+fn streams_of_bedrock_converse() {
+    streams::come_back(DialectId::BedrockConverse, &bedrock_converse::answer());
 }

@@ -39,13 +39,7 @@ pub(super) fn write(answer: &ChatAnswer, asked: &Asked<'_>) -> Bytes {
                             None => it.null("logprobs"),
                         }
                     }
-                    match &choice.finish.native {
-                        Some(native) if own => {
-                            it.string("finish_reason", native);
-                            it.maybe_string("stop_reason", choice.finish.stop_sequence.as_deref());
-                        }
-                        _ => finish(it, &choice.finish, said_refusal(&choice.blocks)),
-                    }
+                    finish(it, &choice.finish, said_refusal(&choice.blocks), own);
                     if own {
                         others(it, &choice.extra, &["message"]);
                     }
@@ -194,8 +188,10 @@ pub(super) fn annotation(
 }
 
 /// `finish_reason`, and vLLM's `stop_reason` where a stop sequence came.
-pub(super) fn finish(it: &mut Members<'_>, finish: &Finish, said_refusal: bool) {
-    it.string("finish_reason", word(finish.reason, said_refusal));
+pub(super) fn finish(it: &mut Members<'_>, finish: &Finish, said_refusal: bool, own: bool) {
+    let native = finish.native.as_deref().filter(|_| own);
+    let word = native.unwrap_or_else(|| word(finish.reason, said_refusal));
+    it.string("finish_reason", word);
     it.maybe_string("stop_reason", finish.stop_sequence.as_deref());
 }
 

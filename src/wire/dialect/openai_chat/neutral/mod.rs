@@ -25,7 +25,7 @@ use jiter::JiterError;
 use super::OpenaiChat;
 use crate::error::ProxyError;
 use crate::types::Endpoint;
-use crate::types::chat::{ChatAnswer, ChatRequest, Inexpressible, Notes};
+use crate::types::chat::{BlockBody, ChatAnswer, ChatRequest, Inexpressible, Notes};
 use crate::wire::facts::{ErrorReport, NotADialect};
 use crate::wire::json_in::Object;
 use crate::wire::json_text;
@@ -83,6 +83,16 @@ impl Translate for OpenaiChat {
     fn read_answer(&self, body: &str) -> Result<ChatAnswer, NotADialect> {
         let read = with_mended(body, answer_read::read);
         read.unwrap_or_else(|error| Err(answer_read::refuse(format!("not a JSON object: {error}"))))
+    }
+
+    fn shows(&self, block: &BlockBody) -> bool {
+        match block {
+            BlockBody::Image(media) => media::url_of(&media.source).is_some(),
+            body => !matches!(
+                body,
+                BlockBody::Native(_) | BlockBody::Audio(_) | BlockBody::File(_)
+            ),
+        }
     }
 
     fn write_answer(&self, answer: &ChatAnswer, asked: &Asked<'_>) -> Bytes {

@@ -23,6 +23,7 @@ pub(super) struct ChunkReader {
     started: bool,
     over: bool,
     turns: Vec<Turn>,
+    service_tier: Option<String>,
     usage: Option<Tokens>,
 }
 
@@ -69,7 +70,11 @@ impl ChunkReader {
             || (choices.is_empty() && chunk.get("message").is_some());
         if !choices.is_empty() && !self.started {
             self.started = true;
-            out.push(ChatEvent::Start(answer_read::head(&mut chunk)));
+            let head = answer_read::head(&mut chunk);
+            self.service_tier.clone_from(&head.service_tier);
+            out.push(ChatEvent::Start(head));
+        } else if let Some(tier) = chunk.get("service_tier").and_then(Raw::text) {
+            self.see_tier(&tier, out);
         }
         for value in choices {
             if let Some(choice) = value.object() {
@@ -84,6 +89,13 @@ impl ChunkReader {
             let report = report.and_then(|answer| answer.error).unwrap_or_default();
             self.over = true;
             out.push(ChatEvent::Error(fault(report)));
+        }
+    }
+
+    fn see_tier(&mut self, tier: &str, out: &mut Vec<ChatEvent>) {
+        if self.started && self.service_tier.as_deref() != Some(tier) {
+            self.service_tier = Some(tier.to_owned());
+            out.push(ChatEvent::ServiceTier(tier.to_owned()));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::types::chat::{
 };
 use crate::types::{Endpoint, Tokens};
 use crate::wire::json_out::{JsonOut, Members};
+use crate::wire::sse_lines;
 use crate::wire::translate::{Asked, StreamWriter};
 
 /// Writes one stream.
@@ -23,7 +24,12 @@ pub(super) struct ChunkWriter {
     created: u64,
     /// The members that every chunk begins with, brace included.
     head: String,
+    answer: AnswerHead,
+    /// The dialect that the answer comes from is this one.
+    own: bool,
     choices: Vec<Speaking>,
+    /// Kept for its room.
+    scratch: Vec<u8>,
     usage: Option<Tokens>,
 }
 
@@ -62,14 +68,17 @@ impl ChunkWriter {
             id: asked.id.to_owned(),
             created: asked.created,
             head: String::new(),
+            answer: AnswerHead::default(),
+            own: asked.from == NAME,
             choices: Vec::new(),
+            scratch: Vec::new(),
             usage: None,
         };
-        writer.begin(&AnswerHead::default());
+        writer.begin(AnswerHead::default());
         writer
     }
 
-    fn begin(&mut self, head: &AnswerHead) {
+    fn begin(&mut self, head: AnswerHead) {
         let object = if self.legacy {
             "text_completion"
         } else {
@@ -92,20 +101,22 @@ impl ChunkWriter {
         });
         self.head = json.into_string();
         self.head.pop();
+        self.answer = head;
     }
 
     /// One chunk of one choice.
     fn chunk(
-        &self,
+        &mut self,
         out: &mut BytesMut,
         choice: u32,
         delta: impl FnOnce(&mut Members<'_>),
         finish: Option<&dyn Fn(&mut Members<'_>)>,
     ) {
-        let mut json = JsonOut::with_capacity(128);
+        let legacy = self.legacy;
+        let mut json = JsonOut::reusing(std::mem::take(&mut self.scratch));
         json.object(|it| {
             it.integer("index", choice);
-            if self.legacy {
+            if legacy {
                 delta(it);
             } else {
                 it.object("delta", delta);
@@ -116,22 +127,18 @@ impl ChunkWriter {
                 None => it.null("finish_reason"),
             }
         });
-        self.event(out, &json.into_string());
+        self.scratch = json.into_vec();
+        self.event(out, &self.scratch);
     }
 
     /// A chunk of these choices (the inside of the array).
-    fn event(&self, out: &mut BytesMut, choices: &str) {
+    fn event(&self, out: &mut BytesMut, choices: &[u8]) {
         out.reserve(self.head.len() + choices.len() + 48);
         out.put_slice(b"data: ");
         out.put_slice(self.head.as_bytes());
         out.put_slice(b",\"choices\":[");
         // Log probabilities pass through as they are, and an upstream may write them over lines.
-        let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        out.extend(
-            choices
-                .bytes()
-                .map(|byte| if is_line_end(&byte) { b' ' } else { byte }),
-        );
+        sse_lines::put(out, choices);
         out.put_slice(b"]}\n\n");
     }
 
@@ -332,9 +339,10 @@ impl ChunkWriter {
         }
         let speaking = self.speaking(choice);
         let (from, length) = (speaking.text_from, speaking.characters - speaking.text_from);
+        let own = self.own;
         self.say(out, choice, |it| {
             it.array("annotations", |list| {
-                annotation(list, citation, from, length, false);
+                annotation(list, citation, from, length, own);
             });
         });
     }
@@ -461,7 +469,12 @@ fn begin_call(it: &mut Members<'_>, call: &ToolCall) {
 impl StreamWriter for ChunkWriter {
     fn write(&mut self, event: &ChatEvent, out: &mut BytesMut) {
         match event {
-            ChatEvent::Start(head) => self.begin(head),
+            ChatEvent::Start(head) => self.begin(head.clone()),
+            ChatEvent::ServiceTier(tier) => {
+                let mut head = std::mem::take(&mut self.answer);
+                head.service_tier = Some(tier.clone());
+                self.begin(head);
+            }
             ChatEvent::BlockStart { choice, start, .. } => self.start(out, *choice, start),
             ChatEvent::BlockDelta { choice, delta, .. } => self.delta(out, *choice, delta),
             ChatEvent::BlockEnd { choice, .. } => self.end_block(out, *choice),
@@ -477,14 +490,17 @@ impl StreamWriter for ChunkWriter {
                     it.raw("logprobs", logprobs);
                     it.null("finish_reason");
                 });
-                self.event(out, &json.into_string());
+                self.event(out, &json.into_vec());
             }
             ChatEvent::Finish { choice, finish } => {
                 self.open_choice(out, *choice);
                 let said_refusal = self.speaking(*choice).said_refusal;
-                let write = |it: &mut Members<'_>| answer_write::finish(it, finish, said_refusal);
+                let (own, legacy) = (self.own, self.legacy);
+                let write = |it: &mut Members<'_>| {
+                    answer_write::finish(it, finish, said_refusal, own);
+                };
                 let delta = |it: &mut Members<'_>| {
-                    if self.legacy {
+                    if legacy {
                         it.string("text", "");
                     }
                 };

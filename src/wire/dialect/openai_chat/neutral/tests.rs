@@ -30,6 +30,7 @@ fn snapshot(name: &str, text: &str) {
 
 fn asked(body: &Bytes) -> Asked<'_> {
     Asked {
+        from: "none",
         endpoint: Endpoint::ChatCompletions,
         body,
         include_usage: true,
@@ -255,6 +256,7 @@ fn a_legacy_answer_is_text() {
         .read_answer(&answer().to_string())
         .expect("an answer");
     let asked = Asked {
+        from: "none",
         endpoint: Endpoint::Completions,
         ..asked(&body)
     };

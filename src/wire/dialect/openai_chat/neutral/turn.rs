@@ -92,6 +92,12 @@ impl Turn {
         self.advance(out);
     }
 
+    /// A refusal of its own begins.
+    pub fn begin_refusal(&mut self, out: &mut Vec<ChatEvent>) {
+        self.push(Kind::Refusal);
+        self.advance(out);
+    }
+
     pub fn text(&mut self, text: String, out: &mut Vec<ChatEvent>) {
         if !text.is_empty() {
             self.add(
