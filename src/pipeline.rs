@@ -113,9 +113,23 @@ async fn generate(
         return on_panic();
     };
     match answered {
-        Ok(answer) => answer.into_response(gw, active, exchange),
+        Ok(answer) => {
+            let response = answer.into_response(gw, active, exchange);
+            written(gw).await;
+            response
+        }
         Err(error) => respond::failure(&error, exchange),
     }
+}
+
+/// Fewer requests than this in flight have nobody to share a write to the journal with.
+const COMPANY: i64 = 4;
+
+/// Waits until what was noted or committed survives the process.
+async fn written(gw: &Gateway) {
+    gw.ledger
+        .written(gw.metrics.in_flight().get() >= COMPANY)
+        .await;
 }
 
 /// The phases of a model request.

@@ -261,7 +261,10 @@ impl Exchange {
         self.record.overhead_us = micros(self.started.elapsed());
     }
 
-    /// Opens an attempt. An attempt that is still open is closed as cancelled first.
+    /// Opens an attempt. An attempt that is still open is closed as cancelled first. What it may cost is
+    /// noted for the ledger: it may be sent once [`Ledger::written`] has returned.
+    ///
+    /// [`Ledger::written`]: crate::stores::Ledger::written
     pub fn begin_attempt(&mut self, attempt: OpenAttempt) {
         self.abandon_attempt();
         if self.record.attempts.is_empty() {
@@ -380,7 +383,15 @@ impl Exchange {
     /// Closes the exchange: settles what is open, sums up, tells the observer, hands the record to
     /// the ledger's journal. After this the record survives the process.
     pub fn close(mut self, outcome: Outcome, status: u16) {
-        self.finish(outcome, status);
+        self.finish(outcome, status, false);
+    }
+
+    /// The same, but the record survives the process when [`Ledger::written`] has returned, which is to
+    /// be waited for before the client sees the end.
+    ///
+    /// [`Ledger::written`]: crate::stores::Ledger::written
+    pub fn close_soon(mut self, outcome: Outcome, status: u16) {
+        self.finish(outcome, status, true);
     }
 
     /// Closes the exchange with an error that the client is told.
@@ -391,10 +402,10 @@ impl Exchange {
             .upstream
             .as_ref()
             .map_or(row.status, |refusal| refusal.status);
-        self.finish(row.outcome, status.as_u16());
+        self.finish(row.outcome, status.as_u16(), false);
     }
 
-    fn finish(&mut self, outcome: Outcome, status: u16) {
+    fn finish(&mut self, outcome: Outcome, status: u16, soon: bool) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
@@ -414,8 +425,10 @@ impl Exchange {
         }
         self.held = Held::default();
         self.observer.closed(&self.record);
-        if let Some(slot) = self.slot.take() {
-            slot.commit(self.record.take());
+        match self.slot.take() {
+            Some(slot) if soon => slot.commit_soon(self.record.take()),
+            Some(slot) => slot.commit(self.record.take()),
+            None => {}
         }
     }
 }
@@ -448,7 +461,7 @@ pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.finish(Outcome::Cancelled, CLIENT_CLOSED_REQUEST);
+        self.finish(Outcome::Cancelled, CLIENT_CLOSED_REQUEST, false);
     }
 }
 

@@ -60,6 +60,7 @@ impl Attempts for Attempting<'_> {
             (attempt.candidate.index, attempt.deployment),
         );
         self.reserve(attempt, model, deployment, provider).await?;
+        noted(self.gw, self.exchange).await;
         let sent = if provider.billing.on_disconnect == OnDisconnect::Drain {
             self.detached(place, deadline, client)
                 .send(self.exchange)
@@ -240,6 +241,19 @@ impl Attempting<'_> {
             verdict: verdict_of(failure.outcome, failure.retry_after),
         });
     }
+}
+
+/// Waits until what the open attempt can cost at most is noted; only then may it be sent. Whoever goes away
+/// before that has sent nothing.
+pub(super) async fn noted(gw: &Gateway, exchange: &mut Exchange) {
+    let mut mark = |sent| {
+        if let Some(open) = exchange.attempt_mut() {
+            open.sent = sent;
+        }
+    };
+    mark(false);
+    super::written(gw).await;
+    mark(true);
 }
 
 /// The record of an attempt that begins; `earlier`: how many there were before it.

@@ -142,7 +142,8 @@ impl Answer {
         self
     }
 
-    /// Turns the answer into a response; the exchange closes here or with the stream.
+    /// Turns the answer into a response; the exchange closes here or with the stream. A whole answer may
+    /// go out when the ledger has written its record down.
     pub(super) fn into_response(
         self,
         gw: &Arc<Gateway>,
@@ -219,7 +220,7 @@ fn whole_response(
         let origin = remembered::origin_of(&active.snapshot, &exchange.record);
         memo.keep(body.clone(), &origin);
     }
-    exchange.close(outcome, StatusCode::OK.as_u16());
+    exchange.close_soon(outcome, StatusCode::OK.as_u16());
     response(StatusCode::OK, headers, ReplyBody::Whole(body))
 }
 

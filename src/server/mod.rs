@@ -34,8 +34,6 @@ use stall::StallGuard;
 /// Where hyper gives up on a head and answers 431 without a body: twice what `ingress` takes, so that
 /// an honest mistake gets an error object and only an attack meets this.
 const MAX_HEADER_BYTES: usize = 128 * 1024;
-/// Likewise for the count of headers.
-const MAX_HEADERS: usize = 200;
 /// Envoy's advice for the edge.
 const HTTP2_MAX_STREAMS: u32 = 200;
 /// One stalled reader must not hold its neighbours' window.
@@ -176,7 +174,8 @@ fn http_settings(limits: &ListenerLimits) -> Builder<Workers> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_headers(MAX_HEADERS)
+        // No `max_headers`: hyper's own 100 is the documented cap, and with any other number it allocates
+        // four tables of that size for each request.
         .max_buf_size(MAX_HEADER_BYTES);
     http.http2()
         .timer(TokioTimer::new())
@@ -229,9 +228,10 @@ impl<H: Handler> Connection<H> {
             }
             let handler = Arc::clone(&handler);
             async move {
-                let answered = std::panic::AssertUnwindSafe(handler.handle(request))
-                    .catch_unwind()
-                    .await;
+                // In a box of its own, which goes when the response's head is there: hyper keeps the place
+                // of this future for as long as the connection lasts, and a stream lasts.
+                let handling = Box::pin(handler.handle(request));
+                let answered = std::panic::AssertUnwindSafe(handling).catch_unwind().await;
                 Ok::<_, Infallible>(answered.unwrap_or_else(|_| handler.on_panic()))
             }
         });

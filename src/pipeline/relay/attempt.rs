@@ -11,7 +11,7 @@ use crate::config::snapshot::{Deployment, Model, Provider, ProviderEndpoint};
 use crate::error::ProxyError;
 use crate::gateway::{Active, Gateway};
 use crate::limits;
-use crate::pipeline::attempting::{blank_attempt, is_estimated, note_failure, verdict_of};
+use crate::pipeline::attempting::{blank_attempt, is_estimated, note_failure, noted, verdict_of};
 use crate::resilience::{Attempts, Try, TryError};
 use crate::runtime::budgets::Amounts;
 use crate::types::{AttemptFailure, Caller, Next, Outcome, RelayPath};
@@ -214,6 +214,7 @@ impl Relaying<'_, '_> {
             usage: None,
             pass: attempt.pass,
         });
+        noted(self.gw, self.exchange).await;
         Ok(())
     }
 

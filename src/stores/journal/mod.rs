@@ -58,6 +58,19 @@ impl Segment {
         }
     }
 
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("the segment is waiting to be replaced"));
+        }
+        if let Err(error) = self.file.write_all(bytes) {
+            // A part may have been written (disk full): cut it off, or nothing may follow it.
+            self.broken = self.file.set_len(self.bytes).is_err();
+            return Err(error);
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
     const fn empty(id: SegmentId, path: PathBuf, file: File) -> Self {
         Self {
             id,
@@ -76,6 +89,8 @@ pub(super) struct Journal {
     directory: PathBuf,
     active: Segment,
     sealed: VecDeque<Segment>,
+    /// Frames that wait to be written together.
+    staged: Vec<u8>,
 }
 
 impl Journal {
@@ -94,23 +109,38 @@ impl Journal {
             directory: directory.to_owned(),
             active: Segment::create(directory, last.saturating_add(1))?,
             sealed: VecDeque::new(),
+            staged: Vec::new(),
         })
     }
 
     /// Appends one frame with a single write. On failure the segment is as it was before.
     pub fn append(&mut self, frame: &[u8]) -> io::Result<SegmentId> {
         let segment = &mut self.active;
-        if segment.broken {
-            return Err(io::Error::other("the segment is waiting to be replaced"));
-        }
-        if let Err(error) = segment.file.write_all(frame) {
-            // A part may have been written (disk full): cut it off, or nothing may follow it.
-            segment.broken = segment.file.set_len(segment.bytes).is_err();
-            return Err(error);
-        }
-        segment.bytes += frame.len() as u64;
+        segment.write(frame)?;
         segment.unstored += 1;
         Ok(segment.id)
+    }
+
+    /// Puts one frame behind those that wait to be written together; `None` when the segment takes no more.
+    /// It is not safe until [`Self::write_staged`] has returned.
+    pub fn stage(&mut self, frame: &[u8]) -> Option<SegmentId> {
+        if self.active.broken {
+            return None;
+        }
+        self.staged.extend_from_slice(frame);
+        self.active.unstored += 1;
+        Some(self.active.id)
+    }
+
+    /// Writes the frames that wait, with a single write. On failure the segment is as it was before, and
+    /// none of them is in it nor waits any longer; they still count as its own until [`Self::stored`].
+    pub fn write_staged(&mut self) -> io::Result<()> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let written = self.active.write(&self.staged);
+        self.staged.clear();
+        written
     }
 
     /// Whether the active segment should be replaced: [`Self::next_segment`] then [`Self::rotate`].
@@ -134,9 +164,9 @@ impl Journal {
         self.sealed.len()
     }
 
-    /// True when nothing was written to the active segment.
+    /// True when nothing was written to the active segment, nor waits to be.
     pub const fn is_fresh(&self) -> bool {
-        self.active.bytes == 0
+        self.active.bytes == 0 && self.staged.is_empty()
     }
 
     /// The segment that is written to.

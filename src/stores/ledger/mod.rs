@@ -200,6 +200,22 @@ impl Ledger {
         }
     }
 
+    /// Returns when all that was noted or committed before the call survives the process. With `company`
+    /// the tasks that are ready now have their turn first, so that one write to the journal serves what
+    /// they bring too; without, nothing is waited for.
+    ///
+    /// # Cancel safety
+    /// What is not written yet when the future is dropped goes with the next write.
+    pub async fn written(&self, company: bool) {
+        let queue = &self.front.queue;
+        if queue.unwritten() > 0 && company {
+            tokio::task::yield_now().await;
+        }
+        if queue.unwritten() > 0 {
+            queue.write_staged();
+        }
+    }
+
     /// Records that are committed but not in the store yet (`tollgate_ledger_lag_records`).
     #[must_use]
     pub fn lag(&self) -> u64 {
@@ -361,12 +377,20 @@ impl Slot {
     /// memory, tried again, and shows in [`Ledger::is_healthy`].
     pub fn commit(mut self, record: RequestRecord) {
         self.used = true;
-        self.front.queue.commit(record, self.open.take());
+        self.front.queue.commit(record, self.open.take(), false);
+    }
+
+    /// The same, but the record survives the process only when [`Ledger::written`] has returned, or
+    /// anything else was written to the journal.
+    pub fn commit_soon(mut self, record: RequestRecord) {
+        self.used = true;
+        self.front.queue.commit(record, self.open.take(), true);
     }
 
     /// Notes, before an attempt is sent, what the request will have cost at most: if the process dies
     /// before the commit, this is what the next one stores, so that no money that a provider may bill
-    /// is ever spent twice. One write to the journal's page cache; a later note replaces an earlier one.
+    /// is ever spent twice. A later note replaces an earlier one. It is to be sent only when
+    /// [`Ledger::written`] has returned.
     pub fn note(&mut self, provisional: &RequestRecord) {
         self.open = self.front.queue.open(self.open, provisional);
     }

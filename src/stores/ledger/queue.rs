@@ -39,6 +39,14 @@ struct Pending {
     superseded: Option<SegmentId>,
 }
 
+/// What waits for the journal's next write.
+enum Staged {
+    /// A record, by its number among those committed.
+    Record(u64),
+    /// What an open request says.
+    Open(OpenId),
+}
+
 /// What the journal has of a request that is not over.
 struct Open {
     /// Where; `None` when it could not be written.
@@ -64,6 +72,8 @@ struct Intake {
     /// Oldest first; the front is what the writer is storing.
     pending: VecDeque<Pending>,
     journal: Option<Journal>,
+    /// What its next write will hold.
+    staged: Vec<Staged>,
     /// Requests with an attempt in flight.
     open: FxHashMap<OpenId, Open>,
     last_open: OpenId,
@@ -123,6 +133,8 @@ pub(super) struct Queue {
     occupied: AtomicUsize,
     lag: AtomicU64,
     unjournalled: AtomicU64,
+    /// Frames that wait for the journal's next write.
+    unwritten: AtomicUsize,
     store_refuses: AtomicBool,
     /// Stores within the commit, when there is no writer.
     direct: Option<Mutex<Box<dyn UsageSink>>>,
@@ -135,6 +147,7 @@ impl Queue {
             intake: Mutex::new(Intake {
                 pending: VecDeque::new(),
                 journal,
+                staged: Vec::new(),
                 open: FxHashMap::default(),
                 last_open: 0,
                 purge_before_ms: None,
@@ -149,6 +162,7 @@ impl Queue {
             occupied: AtomicUsize::new(0),
             lag: AtomicU64::new(0),
             unjournalled: AtomicU64::new(0),
+            unwritten: AtomicUsize::new(0),
             store_refuses: AtomicBool::new(false),
             direct: None,
         }
@@ -204,9 +218,9 @@ impl Queue {
             .map(|pending| Arc::clone(&pending.record))
     }
 
-    /// Writes the record to the journal and queues it. The caller holds a slot, which is given
-    /// back when the record is stored.
-    pub fn commit(&self, record: RequestRecord, open: Option<OpenId>) {
+    /// Queues the record and writes it to the journal, or, `soon`, leaves that to [`Self::write_staged`].
+    /// The caller holds a slot, which is given back when the record is stored.
+    pub fn commit(&self, record: RequestRecord, open: Option<OpenId>, soon: bool) {
         let record = Arc::new(record);
         if let Some(sink) = &self.direct {
             if let Err(error) = sink.lock().append(&[record]) {
@@ -217,14 +231,23 @@ impl Queue {
         }
         let frame = frame::encode(&record);
         let mut intake = self.intake.lock();
-        let segment = self.journalled(intake.journal.as_mut(), frame.as_deref());
-        // The record says it all now, if it is as durable as what it replaces.
         let mut superseded = open.and_then(|id| intake.open.remove(&id)?.segment);
-        if let (Some(old), Some(_), Some(journal)) = (superseded, segment, intake.journal.as_mut())
-        {
-            journal.stored(old);
-            superseded = None;
-        }
+        let number = Staged::Record(intake.committed);
+        let staged = match (&frame, soon) {
+            (Ok(frame), true) => self.stage(&mut intake, frame, number),
+            _ => None,
+        };
+        let segment = staged.or_else(|| {
+            self.write_out(&mut intake);
+            let segment = self.journalled(intake.journal.as_mut(), frame.as_deref());
+            // The record says it all now, if it is as durable as what it replaces.
+            if let (Some(_), Some(journal)) = (segment, intake.journal.as_mut())
+                && let Some(old) = superseded.take()
+            {
+                journal.stored(old);
+            }
+            segment
+        });
         intake.pending.push_back(Pending {
             record,
             segment,
@@ -240,7 +263,7 @@ impl Queue {
         }
     }
 
-    /// Writes to the journal what a request will have cost at most should the process die now,
+    /// Stages for the journal what a request will have cost at most should the process die now,
     /// in place of what it said before. Nothing without a journal. A disk that refuses stops no
     /// request: what is written down then is tried again with the next segment.
     pub fn open(&self, earlier: Option<OpenId>, record: &RequestRecord) -> Option<OpenId> {
@@ -249,11 +272,12 @@ impl Queue {
         }
         let frame = frame::encode_open(record).ok()?;
         let mut intake = self.intake.lock();
-        let segment = intake.journal.as_mut()?.append(&frame).ok();
+        intake.journal.as_ref()?;
         let id = earlier.unwrap_or_else(|| {
             intake.last_open += 1;
             intake.last_open
         });
+        let segment = self.stage(&mut intake, &frame, Staged::Open(id));
         let replaced = intake.open.insert(id, Open { segment, frame });
         forget(&mut intake, replaced);
         Some(id)
@@ -264,6 +288,72 @@ impl Queue {
         let mut intake = self.intake.lock();
         let replaced = intake.open.remove(&id);
         forget(&mut intake, replaced);
+    }
+
+    /// How many frames wait for the journal's next write.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Acquire)
+    }
+
+    /// Writes to the journal what waits for it, whoever staged it.
+    pub fn write_staged(&self) {
+        self.write_out(&mut self.intake.lock());
+    }
+
+    fn stage(&self, intake: &mut Intake, frame: &[u8], what: Staged) -> Option<SegmentId> {
+        let segment = intake.journal.as_mut()?.stage(frame)?;
+        intake.staged.push(what);
+        self.unwritten.store(intake.staged.len(), Ordering::Release);
+        Some(segment)
+    }
+
+    fn write_out(&self, intake: &mut Intake) {
+        if intake.staged.is_empty() {
+            return;
+        }
+        self.unwritten.store(0, Ordering::Release);
+        let mut staged = std::mem::take(&mut intake.staged);
+        let written = intake.journal.as_mut().map(Journal::write_staged);
+        if let Some(Err(error)) = written {
+            self.lose(intake, &staged, &error);
+        }
+        // Its memory is used again.
+        staged.clear();
+        intake.staged = staged;
+    }
+
+    /// What could not be written is in memory only.
+    fn lose(&self, intake: &mut Intake, staged: &[Staged], error: &std::io::Error) {
+        let Intake {
+            pending,
+            journal,
+            open,
+            committed,
+            ..
+        } = intake;
+        let Some(journal) = journal else { return };
+        let oldest = *committed - pending.len() as u64;
+        for what in staged {
+            let place = match what {
+                Staged::Open(id) => open.get_mut(id).map(|open| &mut open.segment),
+                Staged::Record(number) => {
+                    // One that is stored already has no place, and needs none.
+                    let at = number.checked_sub(oldest).map(usize::try_from);
+                    let record = at.and_then(|at| pending.get_mut(at.ok()?));
+                    let segment = record.map(|record| &mut record.segment);
+                    segment.inspect(|_| self.count_unjournalled(error))
+                }
+            };
+            if let Some(segment) = place.and_then(Option::take) {
+                journal.stored(segment);
+            }
+        }
+    }
+
+    fn count_unjournalled(&self, error: &std::io::Error) {
+        if self.unjournalled.fetch_add(1, Ordering::AcqRel) == 0 {
+            tracing::error!(%error, "cannot write the ledger's journal; records are kept in memory only");
+        }
     }
 
     /// Appends to the journal, if there is one; counts what it could not take.
@@ -279,9 +369,7 @@ impl Queue {
         match result {
             Ok(segment) => Some(segment),
             Err(error) => {
-                if self.unjournalled.fetch_add(1, Ordering::AcqRel) == 0 {
-                    tracing::error!(%error, "cannot write the ledger's journal; records are kept in memory only");
-                }
+                self.count_unjournalled(&error);
                 None
             }
         }
@@ -406,6 +494,7 @@ impl Queue {
         };
         let next = next.map(|(directory, id)| journal::create_segment(&directory, id));
         let mut intake = self.intake.lock();
+        self.write_out(&mut intake);
         let Some(journal) = &mut intake.journal else {
             return true;
         };
@@ -463,6 +552,7 @@ impl Queue {
             tracing::error!(%error, "the ledger's store refuses records; they are kept and tried again");
         }
         let mut intake = self.intake.lock();
+        self.write_out(&mut intake);
         self.write_missing(&mut intake);
         self.progress.send_modify(|progress| {
             progress.failures += 1;
@@ -523,6 +613,7 @@ impl Queue {
             }
         };
         let mut intake = self.intake.lock();
+        self.write_out(&mut intake);
         if let Some(journal) = &mut intake.journal {
             journal.rotate(next);
             if journal.sealed() > MOST_SEALED {
@@ -533,7 +624,9 @@ impl Queue {
 
     /// Ends the journal after the last batch.
     pub fn close_journal(&self) {
-        if let Some(journal) = self.intake.lock().journal.take() {
+        let mut intake = self.intake.lock();
+        self.write_out(&mut intake);
+        if let Some(journal) = intake.journal.take() {
             journal.close();
         }
     }

@@ -185,3 +185,58 @@ fn records_survive_kill_nine() {
         "{spent}"
     );
 }
+
+#[tokio::test]
+async fn what_waits_for_company_is_written_with_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::create(directory.path()).expect("a journal");
+    let (ledger, _refuses) = refusing(journal);
+    let kept = || -> (usize, usize) {
+        let left = journal::read(directory.path()).expect("readable");
+        let count = |of: fn(&journal::Leftover) -> usize| left.iter().map(of).sum();
+        (
+            count(|left| left.records.len()),
+            count(|left| left.open.len()),
+        )
+    };
+    let mut slot = ledger.reserve().expect("a slot");
+    slot.note(&record("req_1"));
+    assert_eq!(kept(), (0, 0));
+    ledger.written(true).await;
+    assert_eq!(kept(), (0, 1));
+    slot.commit_soon(record("req_1"));
+    let mut other = ledger.reserve().expect("a slot");
+    other.note(&record("req_2"));
+    ledger.written(false).await;
+    assert_eq!(kept(), (1, 2));
+    // One that leaves at once takes along what waits.
+    let late = ledger.reserve().expect("a slot");
+    late.commit_soon(record("req_3"));
+    commit(&ledger, "req_4");
+    assert_eq!(kept(), (3, 2));
+    drop(other);
+}
+
+/// What waited for company is lost to the journal, not to the ledger.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_shows_for_what_was_written_together() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, refuses) = refusing(Journal::full(directory.path()));
+    let mut slot = ledger.reserve().expect("a slot");
+    slot.note(&record("req_1"));
+    ledger.written(false).await;
+    assert!(ledger.is_healthy(), "a note alone stops nobody");
+    slot.commit_soon(record("req_1"));
+    let second = ledger.reserve().expect("a slot");
+    second.commit_soon(record("req_2"));
+    ledger.written(false).await;
+    assert!(
+        !ledger.is_healthy(),
+        "the records would not survive the process"
+    );
+    refuses.store(false, Ordering::Release);
+    while ledger.flush_blocking(PATIENCE).is_err() {}
+    assert!(ledger.is_healthy());
+    assert_eq!(ledger.lag(), 0);
+}
