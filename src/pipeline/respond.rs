@@ -452,9 +452,10 @@ fn common_headers(exchange: &Exchange) -> HeaderMap {
     if let Some(reason) = record.reason {
         headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     }
-    headers.insert(ATTEMPTS, HeaderValue::from(exchange.attempts()));
+    let mut digits = itoa::Buffer::new();
+    put(&mut headers, ATTEMPTS, digits.format(exchange.attempts()));
     if record.overhead_us > 0 {
-        headers.insert(OVERHEAD, HeaderValue::from(record.overhead_us));
+        put(&mut headers, OVERHEAD, digits.format(record.overhead_us));
     }
     headers
 }

@@ -8,6 +8,7 @@
 //! until the slots are used up, and then nothing is admitted that could not be accounted for.
 
 mod queue;
+mod returned;
 mod writer;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use super::LedgerOptions;
+use super::returned::{self, Returned};
 use crate::stores::journal::{self, Journal, Segment, SegmentId, frame};
 use crate::stores::usage::{LedgerError, UsageSink};
 use crate::types::{RequestId, RequestRecord};
@@ -33,6 +34,8 @@ struct Progress {
 /// One record that is not stored yet.
 struct Pending {
     record: Arc<RequestRecord>,
+    /// The thread that made it.
+    place: usize,
     /// Where the journal has it; `None` when it could not be written.
     segment: Option<SegmentId>,
     /// Where the journal has what the request was doing, when it has nothing better.
@@ -136,6 +139,7 @@ pub(super) struct Queue {
     /// Frames that wait for the journal's next write.
     unwritten: AtomicUsize,
     store_refuses: AtomicBool,
+    returned: Returned,
     /// Stores within the commit, when there is no writer.
     direct: Option<Mutex<Box<dyn UsageSink>>>,
 }
@@ -164,6 +168,7 @@ impl Queue {
             unjournalled: AtomicU64::new(0),
             unwritten: AtomicUsize::new(0),
             store_refuses: AtomicBool::new(false),
+            returned: Returned::default(),
             direct: None,
         }
     }
@@ -250,6 +255,7 @@ impl Queue {
         });
         intake.pending.push_back(Pending {
             record,
+            place: returned::place(),
             segment,
             superseded,
         });
@@ -261,6 +267,7 @@ impl Queue {
         if waiting == 1 || waiting == self.options.batch_records {
             self.arrived.notify_one();
         }
+        self.returned.free_some();
     }
 
     /// Stages for the journal what a request will have cost at most should the process die now,
@@ -529,6 +536,7 @@ impl Queue {
             if let (Some(journal), Some(segment)) = (journal.as_mut(), done.superseded) {
                 journal.stored(segment);
             }
+            self.returned.give(done.place, done.record);
         }
         let waiting = pending.len();
         let free = journal.as_mut().map(Journal::take_free);

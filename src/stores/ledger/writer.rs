@@ -52,7 +52,10 @@ fn run(queue: &Queue, mut sink: Box<dyn UsageSink>) {
         };
         match sink.append(&batch) {
             Ok(()) => {
-                queue.stored(batch.len());
+                // What is stored is freed by the threads that made it: nothing of it may be held here.
+                let count = batch.len();
+                drop(batch);
+                queue.stored(count);
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
