@@ -326,6 +326,9 @@ pub fn refresh_gauges(gw: &Gateway) {
         gw.metrics.shared_store(replicas.is_up());
     }
     gw.metrics.ledger_lag(gw.ledger.lag());
+    if let Some(responses) = &gw.responses {
+        gw.metrics.responses_waiting(responses.waiting_bytes());
+    }
     gw.metrics.refresh_drift();
 }
 

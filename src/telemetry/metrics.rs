@@ -90,6 +90,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     in_flight: IntGauge,
     ledger_lag: IntGauge,
+    responses_waiting: IntGauge,
 }
 
 /// A family with labels: it has no sample before something happened.
@@ -389,6 +390,10 @@ impl Metrics {
             ledger_lag: d.keep(IntGauge::new(
                 "tollgate_ledger_lag_records",
                 "Records that are journalled but not yet in the ledger's database.",
+            ))?,
+            responses_waiting: d.keep(IntGauge::new(
+                "tollgate_responses_waiting_bytes",
+                "Kept responses that are not written down yet.",
             ))?,
         };
         let build = d.keep(IntGaugeVec::new(
@@ -692,6 +697,12 @@ impl Metrics {
     pub fn ledger_lag(&self, records: u64) {
         self.ledger_lag
             .set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how much of kept responses waits for their store.
+    pub fn responses_waiting(&self, bytes: usize) {
+        self.responses_waiting
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Every sample of one family by its labels: for the dashboard and for tests.

@@ -116,3 +116,17 @@ impl fmt::Debug for RequestId {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn request_ids_cannot_be_guessed_from_their_neighbours() {
+        let ids: Vec<RequestId> = (0..64).map(|_| RequestId::generate()).collect();
+        let tails: HashSet<&str> = ids.iter().map(|id| &id.as_str()[28..]).collect();
+        assert_eq!(tails.len(), ids.len(), "the last 32 bits are random");
+    }
+}

@@ -9,7 +9,7 @@
 use memchr::memmem;
 
 use crate::types::Call;
-use crate::types::chat::{Block, BlockBody, ChatRequest, Notes, Speaker};
+use crate::types::chat::{Block, BlockBody, ChatRequest, Notes, Seal, Speaker};
 use crate::wire::DialectId;
 
 use super::Outbound;
@@ -100,11 +100,22 @@ fn foreign_runs(outbound: &Outbound<'_>) -> (u32, bool) {
     if maker.provider == outbound.provider.id {
         return (maker.foreign_runs, false);
     }
-    let claude = outbound.deployment.upstream_model.contains("claude");
-    if maker.claude && claude {
+    if maker.claude && is_claude(outbound) {
         return (maker.foreign_runs, true);
     }
     (u32::MAX, true)
+}
+
+/// Anthropic's signatures hold on every platform that serves its models.
+fn is_claude(outbound: &Outbound<'_>) -> bool {
+    outbound.deployment.upstream_model.contains("claude")
+}
+
+/// Whether a seal that says who made it is where it was made.
+fn is_home(seal: &Seal, outbound: &Outbound<'_>) -> bool {
+    let here = Some(outbound.provider.id.as_str());
+    let anywhere = || seal.is_of(DialectId::AnthropicMessages.as_str()) && is_claude(outbound);
+    seal.account() == here || (seal.account().is_some() && anywhere())
 }
 
 /// Ids of one maker are of one form, so that the first of each turn tells.
@@ -114,15 +125,16 @@ fn takes_all(ids: CallIds, call: &Call) -> bool {
 }
 
 impl Abroad {
-    /// Leaves out what is foreign to an account. What says that this very account made it is not, whoever
-    /// made the turns around it.
-    pub fn settle(self, request: &mut ChatRequest, account: &str, notes: &mut Notes) {
+    /// Leaves out what is foreign. What says that the account that is asked made it is not, whoever made
+    /// the turns around it.
+    pub fn settle(self, request: &mut ChatRequest, outbound: &Outbound<'_>, notes: &mut Notes) {
+        let is_home = |seal: &Seal| is_home(seal, outbound);
         let (mut runs, mut inside) = (0, false);
         for (index, message) in request.messages.iter_mut().enumerate() {
             let is_assistant = message.speaker == Speaker::Assistant;
             runs += u32::from(is_assistant && !inside);
             inside = is_assistant;
-            if is_assistant && runs <= self.foreign_runs && forget(&mut message.blocks, account) {
+            if is_assistant && runs <= self.foreign_runs && forget(&mut message.blocks, is_home) {
                 notes.dropped(format!("messages[{index}].reasoning"));
             }
             for block in &mut message.blocks {
@@ -139,18 +151,15 @@ impl Abroad {
         request
             .messages
             .retain(|message| said(message.speaker, &message.blocks));
-        request.settle_seals(account);
+        request.settle_seals(is_home);
     }
 }
 
 /// Takes thoughts and proofs out; true when there were any.
-fn forget(blocks: &mut Vec<Block>, account: &str) -> bool {
+fn forget(blocks: &mut Vec<Block>, is_home: impl Fn(&Seal) -> bool) -> bool {
     let before = blocks.len();
     blocks.retain(|block| match &block.body {
-        BlockBody::Reasoning(thought) => {
-            let seal = thought.seal.as_ref();
-            seal.is_some_and(|seal| seal.names(account))
-        }
+        BlockBody::Reasoning(thought) => thought.seal.as_ref().is_some_and(&is_home),
         _ => true,
     });
     let mut found = blocks.len() < before;

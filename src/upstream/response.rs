@@ -146,7 +146,7 @@ pub fn whole(outbound: &Outbound<'_>, body: Bytes) -> Result<WholeReply, Attempt
                 ));
             }
             return translation
-                .whole(call, &body, now_s(outbound))
+                .whole(outbound, &body, now_s(outbound))
                 .map_err(|error| no_answer(&error));
         }
         None => wire::spoken(call.endpoint).inspect_response(call.endpoint, &body),
@@ -234,7 +234,7 @@ pub async fn stream(
     body: EventSource,
 ) -> Result<StreamReply, AttemptFailure> {
     let mut body = match translation::between(outbound.call, outbound.provider) {
-        Some(translation) => translation.stream(outbound.call, body, now_s(outbound)),
+        Some(translation) => translation.stream(outbound, body, now_s(outbound)),
         None => body,
     };
     let mut framer = SseFramer::new(DEFAULT_MAX_EVENT_BYTES);

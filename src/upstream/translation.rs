@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 
 use crate::config::snapshot::Provider;
 use crate::error::{ErrorKind, ProxyError, UpstreamRefusal};
-use crate::types::chat::{BlockStart, ChatAnswer, ChatEvent, Notes};
+use crate::types::chat::{AnswerHead, BlockStart, ChatAnswer, ChatEvent, Notes};
 use crate::types::{AttemptFailure, Call, Next, Outcome, RequestId};
 use crate::wire::facts::NotADialect;
 use crate::wire::framing::aws_eventstream::{DEFAULT_MAX_MESSAGE_BYTES, EventstreamFramer};
@@ -93,13 +93,20 @@ impl Translation {
     ///
     /// # Errors
     /// When the body is no answer of the upstream's dialect.
-    pub fn whole(&self, call: &Call, body: &Bytes, now_s: u64) -> Result<WholeReply, NotADialect> {
+    pub fn whole(
+        &self,
+        outbound: &Outbound<'_>,
+        body: &Bytes,
+        now_s: u64,
+    ) -> Result<WholeReply, NotADialect> {
+        let call = outbound.call;
         let not_text = || NotADialect {
             reason: "it is no UTF-8 text".to_owned(),
             tokens: None,
         };
         let text = std::str::from_utf8(body).map_err(|_| not_text())?;
-        let answer = self.upstream.read_answer(text)?;
+        let mut answer = self.upstream.read_answer(text)?;
+        name(&mut answer.head, &outbound.deployment.upstream_model);
         let notes = self.left_out(&answer);
         let id = RequestId::generate();
         let body = self
@@ -137,12 +144,14 @@ impl Translation {
     }
 
     /// A stream as the client's dialect has it.
-    pub fn stream(&self, call: &Call, source: EventSource, now_s: u64) -> EventSource {
+    pub fn stream(&self, outbound: &Outbound<'_>, source: EventSource, now_s: u64) -> EventSource {
+        let call = outbound.call;
         let id = RequestId::generate();
         EventSource::Translated(Box::new(Translated {
             source,
             framer: UpstreamFramer::new(self.upstream.framing(self.host)),
             reader: self.upstream.reader(),
+            model: outbound.deployment.upstream_model.clone(),
             writer: self.client.writer(&asked(call, &id, now_s, self.upstream)),
             pair: *self,
             events: Vec::new(),
@@ -177,7 +186,7 @@ fn written(
         .map_err(|error| refused_here(call, error))?;
     let mut notes = Notes::default();
     if let Some(abroad) = abroad {
-        abroad.settle(&mut neutral, outbound.provider.id.as_str(), &mut notes);
+        abroad.settle(&mut neutral, outbound, &mut notes);
     }
     let body = upstream
         .write_request(&neutral, &target(outbound), &mut notes)
@@ -215,6 +224,13 @@ pub(super) fn spoken_by(outbound: &Outbound<'_>) -> &'static dyn Translate {
     DialectId::translate(outbound.provider.dialect)
 }
 
+/// Says what was asked where the upstream does not say what answered (Bedrock's Converse).
+fn name(head: &mut AnswerHead, upstream_model: &str) {
+    if head.model.is_empty() {
+        upstream_model.clone_into(&mut head.model);
+    }
+}
+
 fn asked<'a>(call: &'a Call, id: &'a RequestId, now_s: u64, from: &dyn Translate) -> Asked<'a> {
     Asked {
         from: from.name(),
@@ -231,6 +247,8 @@ pub struct Translated {
     source: EventSource,
     framer: UpstreamFramer,
     reader: Box<dyn StreamReader>,
+    /// What was asked, for upstreams that do not say what answers.
+    model: String,
     writer: Box<dyn StreamWriter>,
     pair: Translation,
     /// Kept for its room.
@@ -327,7 +345,10 @@ impl Translated {
     fn translate(&mut self) {
         let (reader, events) = (&mut self.reader, &mut self.events);
         while self.framer.next(|event| take(&mut **reader, events, event)) {
-            for event in events.drain(..) {
+            for mut event in events.drain(..) {
+                if let ChatEvent::Start(head) = &mut event {
+                    name(head, &self.model);
+                }
                 say_left_out(self.pair, &event, &mut self.out);
                 self.writer.write(&event, &mut self.out);
             }

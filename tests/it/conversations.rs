@@ -1,6 +1,9 @@
 //! `store` and `previous_response_id`: a conversation goes on from what was kept, at another provider and
 //! in another dialect, for whom it belongs to and nobody else.
 
+mod bounds;
+mod thoughts;
+
 use serde_json::{Value, json};
 
 use crate::dialects::upstreams::{Scene, TEXT, UPSTREAMS, answer};
@@ -21,6 +24,9 @@ keys:
   - { id: k1, team: one, sha256: \"2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\" }
   - { id: k2, team: two, sha256: \"fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9\" }
 ";
+/// The smallest of images.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC";
 const OPEN: &str = "auth: { mode: open }\n";
 
 impl World {
@@ -137,21 +143,24 @@ async fn a_conversation_goes_on_at_every_other_provider() {
 }
 
 #[tokio::test]
-async fn a_tool_call_is_answered_at_another_provider() {
+async fn a_tool_call_about_an_image_is_answered_at_another_provider() {
     let world = World::start(Scene::ToolCall, OPEN).await;
     let client = world.proxy.client();
     let tools = json!([{"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}, "strict": false}]);
     for &first in UPSTREAMS {
         for &second in UPSTREAMS {
             let place = format!("{first} → {second}");
-            let one = json!({"model": first, "input": "Weather?", "tools": tools});
+            let asked = json!([{"role": "user", "content": [
+                {"type": "input_text", "text": "Weather?"},
+                {"type": "input_image", "image_url": format!("data:image/png;base64,{PNG}")}]}]);
+            let one = json!({"model": first, "input": asked, "tools": tools});
             let one = response(&say(&client, one).await, false);
             let call = &one["output"].as_array().expect("items")[0];
             let result = json!([{"type": "function_call_output", "call_id": call["call_id"], "output": "sunny-42"}]);
             let two = json!({"model": second, "input": result, "tools": tools, "previous_response_id": id_of(&one)});
             response(&say(&client, two).await, false);
             let asked = world.asked_last(second).to_string();
-            for said in ["Weather?", "get_weather", "sunny-42"] {
+            for said in ["Weather?", PNG, "get_weather", "Málaga", "sunny-42"] {
                 assert!(asked.contains(said), "{place}: no {said} in {asked}");
             }
         }
@@ -223,6 +232,27 @@ async fn what_another_teams_key_made_is_not_found() {
         assert_eq!(world.proxy.client().get(&path).await.status, 401);
     }
     assert_eq!(theirs.send("DELETE", &path, "").await.status, 404);
+    // Nor by another way to write its name, or the request's.
+    let id = id_of(&one);
+    let request = id.replace("resp_", "req_");
+    for other in [
+        format!("/v1/responses/{id}?stream=true"),
+        format!("/v1/responses/{id}/"),
+        format!("/v1/responses/{id}/input_items?limit=100&after={id}"),
+        format!("/v1/responses/%72esp_{}", &id[5..]),
+        format!("/v1/responses/{}", id.to_uppercase()),
+        format!("/v1/responses/{request}"),
+        format!("/v1/responses/../responses/{id}"),
+        format!("/v1/responses//{id}"),
+    ] {
+        let refused = theirs.get(&other).await;
+        assert!(
+            (400..=405).contains(&refused.status),
+            "{other}: {}",
+            refused.text()
+        );
+        assert!(!refused.text().contains("wörld"), "{other}");
+    }
     let next = json!({"model": "openai_chat", "input": "Go on", "previous_response_id": one["id"]});
     let refused = say(&theirs, next).await;
     assert_eq!(refused.status, 400);

@@ -190,6 +190,12 @@ impl Responses {
         self.pending.lock().bytes < MAX_PENDING_BYTES
     }
 
+    /// What waits to be written, bytes.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.pending.lock().bytes
+    }
+
     /// Keeps a response: found from now on, written down soon.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use super::message::{BlockBody, CacheMark, Message};
 use super::raw::{Extra, RawJson};
+use super::seal::Seal;
 
 /// A request in neutral form.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,10 +47,10 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Prepares seals that say whose account made them for the account that is asked: its own lose that
-    /// mark, others' fit no dialect and are left out. An empty seal says only who thought it: thoughts
-    /// themselves go back unsealed, summaries of thoughts would be refused.
-    pub fn settle_seals(&mut self, account: &str) {
+    /// Prepares seals that say whose account made them: those that are at home lose that mark, others fit
+    /// no dialect and are left out. An empty seal says only who thought it: thoughts themselves go back
+    /// unsealed, summaries of thoughts would be refused.
+    pub fn settle_seals(&mut self, is_home: impl Fn(&Seal) -> bool) {
         let blocks = self.messages.iter_mut().flat_map(|it| &mut it.blocks);
         for block in blocks {
             let BlockBody::Reasoning(thought) = &mut block.body else {
@@ -58,14 +59,12 @@ impl ChatRequest {
             let Some(seal) = &mut thought.seal else {
                 continue;
             };
-            let is_bare = seal.value.is_empty();
-            if !is_bare {
-                seal.settle(account);
+            if !is_home(seal) {
                 continue;
             }
-            let mut home = seal.clone();
-            home.settle(account);
-            if home != *seal && !thought.is_summary && !thought.text.is_empty() {
+            if !seal.value.is_empty() {
+                seal.come_home();
+            } else if !thought.is_summary && !thought.text.is_empty() {
                 thought.seal = None;
                 thought.is_hidden = false;
             }

@@ -44,18 +44,24 @@ impl Seal {
         (self.dialect == dialect).then_some(self.value.as_str())
     }
 
-    /// Where the seal says whose account made it (`dialect@account`) and that one is asked: the seal
-    /// as its maker knows it. Others' stay as they are, and so fit no dialect.
-    pub fn settle(&mut self, account: &str) {
-        if self.names(account) {
-            self.dialect = self.maker().0.to_owned();
+    /// Says whose account made the seal (`dialect@account`), where it does not say so yet and is of that
+    /// dialect. Such a seal fits no dialect until it has come home.
+    pub fn sign(&mut self, origin: &str) {
+        let of = origin.split_once('@').map(|(dialect, _)| dialect);
+        if self.account().is_none() && of == Some(&self.dialect) {
+            origin.clone_into(&mut self.dialect);
         }
     }
 
-    /// True when the seal says that this account made it.
+    /// The seal as its maker knows it, for its maker.
+    pub fn come_home(&mut self) {
+        self.dialect = self.maker().0.to_owned();
+    }
+
+    /// Whose account made it, where it says so.
     #[must_use]
-    pub fn names(&self, account: &str) -> bool {
-        self.maker().1 == Some(account)
+    pub fn account(&self) -> Option<&str> {
+        self.maker().1
     }
 
     /// True when the seal is of this dialect, whoever made it.
@@ -94,11 +100,15 @@ mod tests {
         let back = Seal::read(&kept, "openai_responses");
         assert_eq!(back, seal);
         assert!(back.is_of("openai_responses"));
-        let mut elsewhere = back.clone();
-        elsewhere.settle("west");
-        assert_eq!(elsewhere.for_upstream("openai_responses"), None);
+        assert_eq!(back.account(), Some("east"));
+        assert_eq!(back.for_upstream("openai_responses"), None);
         let mut home = back;
-        home.settle("east");
+        home.come_home();
         assert_eq!(home.for_upstream("openai_responses"), Some("gAAA"));
+        let mut other = Seal::read("tollgate:gemini_generate:Eq", "openai_responses");
+        other.sign("anthropic_messages@claude");
+        assert_eq!(other.account(), None);
+        other.sign("gemini_generate@google");
+        assert_eq!(other.account(), Some("google"));
     }
 }

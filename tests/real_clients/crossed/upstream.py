@@ -5,6 +5,8 @@ dialect's own form and answers in it, whole or streamed. What it answers follows
     a tool's result                                                      → a text that repeats it
     a JSON schema, or a tool that must be called                         → the least that fits the schema
     an image                                                             → a text that says how large it is
+    "think", "at length", "decline", "cite"                              → a thought before the text; a text that the cap
+                                                                           cuts; a refusal; a text with its source
     "fail-400"                                                           → a refusal in the dialect's form
     anything else                                                        → a text that repeats it
 
@@ -48,6 +50,9 @@ class Asked:
             return ("call", name, fill(self.tools[name]))
         if self.image_bytes:
             return ("text", f"An image of {self.image_bytes} bytes")
+        for kind in ("think", "at length", "decline", "cite"):
+            if kind in last:
+                return (kind, "Well: " + last)
         return ("text", f"[{self.system}] You said: {last} ✓")
 
 
@@ -64,6 +69,11 @@ def fill(schema):
     if kind == "array":
         return [fill(schema.get("items", {"type": "string"}))]
     return {"string": "Málaga", "integer": 3, "number": 3, "boolean": True}.get(kind)
+
+
+THOUGHT = "Let me see."
+SEAL = base64.b64encode(b"a proof that only its maker can read").decode()
+SOURCE = {"url": "https://example.com/wörld", "title": "A source"}
 
 
 def pieces(text):
@@ -117,16 +127,26 @@ class OpenaiChat:
 
     @classmethod
     def whole(cls, answer):
-        message = {"role": "assistant", "content": None, "refusal": None}
-        if answer[0] == "text":
+        message = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+        if answer[0] == "decline":
+            message["refusal"] = answer[1]
+        elif answer[0] != "call":
             message["content"] = answer[1]
+            if answer[0] == "think":
+                message["reasoning_content"] = THOUGHT
+            if answer[0] == "cite":
+                message["annotations"] = [cls.citation(answer[1])]
         else:
             message["tool_calls"] = [{"id": "call_1", "type": "function",
                                       "function": {"name": answer[1], "arguments": json.dumps(answer[2])}}]
-        finish = "stop" if answer[0] == "text" else "tool_calls"
+        finish = {"call": "tool_calls", "at length": "length"}.get(answer[0], "stop")
         return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000, "model": "up-1",
                 "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
                 "usage": cls.usage}
+
+    @staticmethod
+    def citation(text):
+        return {"type": "url_citation", "url_citation": {"start_index": 0, "end_index": len(text), **SOURCE}}
 
     @classmethod
     def stream(cls, answer):
@@ -134,15 +154,20 @@ class OpenaiChat:
             return None, {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "up-1",
                           "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
         yield chunk({"role": "assistant", "content": ""})
-        if answer[0] == "text":
+        if answer[0] == "think":
+            for piece in pieces(THOUGHT):
+                yield chunk({"reasoning_content": piece})
+        if answer[0] != "call":
             for piece in pieces(answer[1]):
-                yield chunk({"content": piece})
+                yield chunk({"refusal" if answer[0] == "decline" else "content": piece})
+            if answer[0] == "cite":
+                yield chunk({"annotations": [cls.citation(answer[1])]})
         else:
             yield chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
                                          "function": {"name": answer[1], "arguments": ""}}]})
             for piece in pieces(json.dumps(answer[2])):
                 yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-        yield chunk({}, "stop" if answer[0] == "text" else "tool_calls")
+        yield chunk({}, {"call": "tool_calls", "at length": "length"}.get(answer[0], "stop"))
         yield None, {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "up-1",
                      "choices": [], "usage": cls.usage}
         yield None, "[DONE]"
@@ -150,6 +175,35 @@ class OpenaiChat:
     @staticmethod
     def refusal(message):
         return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+class OpenaiCompletions:
+    """The legacy completions of an API in OpenAI's chat dialect."""
+
+    @staticmethod
+    def read(body, path):
+        asked = Asked()
+        asked.texts.append(body["prompt"])
+        return asked, bool(body.get("stream"))
+
+    @staticmethod
+    def completion(text, finish, **more):
+        return {"id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "up-1",
+                "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}], **more}
+
+    @classmethod
+    def whole(cls, answer):
+        return cls.completion(answer[1], "length" if answer[0] == "at length" else "stop", usage=OpenaiChat.usage)
+
+    @classmethod
+    def stream(cls, answer):
+        for piece in pieces(answer[1]):
+            yield None, cls.completion(piece, None)
+        yield None, cls.completion("", "length" if answer[0] == "at length" else "stop")
+        yield None, {**cls.completion("", None), "choices": [], "usage": OpenaiChat.usage}
+        yield None, "[DONE]"
+
+    refusal = OpenaiChat.refusal
 
 
 class OpenaiResponses:
@@ -190,49 +244,83 @@ class OpenaiResponses:
             asked.schema = form["schema"]
         return asked, bool(body.get("stream"))
 
-    usage = {"input_tokens": FRESH + CACHED, "input_tokens_details": {"cached_tokens": CACHED},
+    usage = {"input_tokens": FRESH + CACHED, "input_tokens_details": {"cached_tokens": CACHED, "cache_write_tokens": 0},
              "output_tokens": OUTPUT, "output_tokens_details": {"reasoning_tokens": 0},
              "total_tokens": FRESH + CACHED + OUTPUT}
 
     @classmethod
     def response(cls, status, output, usage):
         return {"id": "resp_1", "object": "response", "created_at": 1700000000, "status": status, "model": "up-1",
-                "error": None, "incomplete_details": None, "instructions": None, "metadata": {},
+                "error": None, "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None, "instructions": None, "metadata": {},
                 "parallel_tool_calls": True, "temperature": 1.0, "top_p": 1.0, "tool_choice": "auto", "tools": [],
-                "output": output, "usage": usage}
+                "output": output, **({"usage": usage} if usage else {})}
 
     @classmethod
     def item(cls, answer):
-        if answer[0] == "text":
+        if answer[0] == "decline":
             return {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-                    "content": [{"type": "output_text", "text": answer[1], "annotations": []}]}
+                    "content": [{"type": "refusal", "refusal": answer[1]}]}
+        if answer[0] != "call":
+            source = {"type": "url_citation", "start_index": 0, "end_index": len(answer[1]), **SOURCE}
+            return {"type": "message", "id": "msg_1", "role": "assistant",
+                    "status": "incomplete" if answer[0] == "at length" else "completed",
+                    "content": [{"type": "output_text", "text": answer[1], "logprobs": [],
+                                 "annotations": [source] if answer[0] == "cite" else []}]}
         return {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": answer[1],
                 "arguments": json.dumps(answer[2]), "status": "completed"}
 
     @classmethod
     def whole(cls, answer):
-        return cls.response("completed", [cls.item(answer)], cls.usage)
+        output = [cls.item(answer)]
+        if answer[0] == "think":
+            output.insert(0, cls.thought())
+        return cls.response("incomplete" if answer[0] == "at length" else "completed", output, cls.usage)
+
+    @staticmethod
+    def thought():
+        return {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": THOUGHT}], "encrypted_content": SEAL}
 
     @classmethod
     def stream(cls, answer):
-        events = [("response.created", {"response": cls.response("in_progress", [], None)})]
-        item = cls.item(answer)
-        if answer[0] == "text":
-            at = {"output_index": 0, "item_id": "msg_1", "content_index": 0}
-            events.append(("response.output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}}))
-            events.append(("response.content_part.added", {**at, "part": {"type": "output_text", "text": "", "annotations": []}}))
-            events += [("response.output_text.delta", {**at, "delta": piece}) for piece in pieces(answer[1])]
-            events.append(("response.output_text.done", {**at, "text": answer[1]}))
-            events.append(("response.content_part.done", {**at, "part": item["content"][0]}))
-        else:
-            at = {"output_index": 0, "item_id": "fc_1"}
-            events.append(("response.output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "arguments": ""}}))
-            events += [("response.function_call_arguments.delta", {**at, "delta": piece}) for piece in pieces(item["arguments"])]
-            events.append(("response.function_call_arguments.done", {**at, "arguments": item["arguments"]}))
-        events.append(("response.output_item.done", {"output_index": 0, "item": item}))
-        events.append(("response.completed", {"response": cls.whole(answer)}))
+        whole = cls.whole(answer)
+        events = [(kind, {"response": cls.response("in_progress", [], None)}) for kind in ("response.created", "response.in_progress")]
+        for index, item in enumerate(whole["output"]):
+            events += cls.item_events(index, item)
+        events.append(("response." + whole["status"], {"response": whole}))
         for number, (kind, data) in enumerate(events):
             yield kind, {"type": kind, "sequence_number": number, **data}
+
+    @classmethod
+    def item_events(cls, index, item):
+        at = {"output_index": index, "item_id": item["id"]}
+        if item["type"] == "reasoning":
+            begun, at, part = {**item, "summary": []}, {**at, "summary_index": 0}, item["summary"][0]
+            empty, kind, text, more = {**part, "text": ""}, "response.reasoning_summary", part["text"], {}
+            part_kind, text_kind, member = "response.reasoning_summary_part", kind + "_text", "text"
+        elif item["type"] == "message":
+            begun, at, part = {**item, "content": [], "status": "in_progress"}, {**at, "content_index": 0}, item["content"][0]
+            member = "refusal" if part["type"] == "refusal" else "text"
+            empty, text, part_kind = {**part, member: ""}, part[member], "response.content_part"
+            if "annotations" in empty:
+                empty["annotations"] = []
+            text_kind = "response.refusal" if member == "refusal" else "response.output_text"
+            more = {} if member == "refusal" else {"logprobs": []}
+        else:
+            yield "response.output_item.added", {"output_index": index, "item": {**item, "status": "in_progress", "arguments": ""}}
+            for piece in pieces(item["arguments"]):
+                yield "response.function_call_arguments.delta", {**at, "delta": piece}
+            yield "response.function_call_arguments.done", {**at, "name": item["name"], "arguments": item["arguments"]}
+            yield "response.output_item.done", {"output_index": index, "item": item}
+            return
+        yield "response.output_item.added", {"output_index": index, "item": begun}
+        yield part_kind + ".added", {**at, "part": empty}
+        for piece in pieces(text):
+            yield text_kind + ".delta", {**at, "delta": piece, **more}
+        for number, source in enumerate(part.get("annotations", [])):
+            yield "response.output_text.annotation.added", {**at, "annotation_index": number, "annotation": source}
+        yield text_kind + ".done", {**at, member: text, **more}
+        yield part_kind + ".done", {**at, "part": part}
+        yield "response.output_item.done", {"output_index": index, "item": item}
 
     refusal = OpenaiChat.refusal
 
@@ -274,6 +362,16 @@ class AnthropicMessages:
 
     usage = {"input_tokens": FRESH, "cache_read_input_tokens": CACHED, "cache_creation_input_tokens": 0, "output_tokens": OUTPUT}
 
+    stops = {"call": "tool_use", "at length": "max_tokens", "decline": "refusal"}
+
+    @staticmethod
+    def blocks(answer):
+        text = {"type": "text", "text": answer[1]}
+        if answer[0] == "cite":
+            text["citations"] = [{"type": "web_search_result_location", "cited_text": "words", "encrypted_index": SEAL, **SOURCE}]
+        thought = {"type": "thinking", "thinking": THOUGHT, "signature": SEAL}
+        return [thought, text] if answer[0] == "think" else [text]
+
     @classmethod
     def message(cls, content, stop, usage):
         return {"id": "msg_1", "type": "message", "role": "assistant", "model": "up-1", "content": content,
@@ -281,8 +379,8 @@ class AnthropicMessages:
 
     @classmethod
     def whole(cls, answer):
-        if answer[0] == "text":
-            return cls.message([{"type": "text", "text": answer[1]}], "end_turn", cls.usage)
+        if answer[0] != "call":
+            return cls.message(cls.blocks(answer), cls.stops.get(answer[0], "end_turn"), cls.usage)
         block = {"type": "tool_use", "id": "call_1", "name": answer[1], "input": answer[2]}
         return cls.message([block], "tool_use", cls.usage)
 
@@ -291,17 +389,25 @@ class AnthropicMessages:
         def event(kind, **data):
             return kind, {"type": kind, **data}
         yield event("message_start", message=cls.message([], None, {**cls.usage, "output_tokens": 1}))
-        if answer[0] == "text":
-            yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-            yield event("ping")
-            for piece in pieces(answer[1]):
-                yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
-        else:
+        if answer[0] == "call":
             yield event("content_block_start", index=0, content_block={"type": "tool_use", "id": "call_1", "name": answer[1], "input": {}})
             for piece in pieces(json.dumps(answer[2])):
                 yield event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece})
-        yield event("content_block_stop", index=0)
-        stop = "end_turn" if answer[0] == "text" else "tool_use"
+            yield event("content_block_stop", index=0)
+        for index, block in enumerate([] if answer[0] == "call" else cls.blocks(answer)):
+            kind = block["type"]
+            begun = {**block, kind: ""}
+            begun.update({name: type(value)() for name, value in begun.items() if name in ("citations", "signature")})
+            yield event("content_block_start", index=index, content_block=begun)
+            yield event("ping")
+            for piece in pieces(block[kind]):
+                yield event("content_block_delta", index=index, delta={"type": kind + "_delta", kind: piece})
+            if kind == "thinking":
+                yield event("content_block_delta", index=index, delta={"type": "signature_delta", "signature": SEAL})
+            for source in block.get("citations") or []:
+                yield event("content_block_delta", index=index, delta={"type": "citations_delta", "citation": source})
+            yield event("content_block_stop", index=index)
+        stop = cls.stops.get(answer[0], "end_turn")
         yield event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage={"output_tokens": OUTPUT})
         yield event("message_stop")
 
@@ -357,17 +463,41 @@ class GeminiGenerate:
 
     @classmethod
     def whole(cls, answer):
-        part = {"text": answer[1]} if answer[0] == "text" else {"functionCall": {"name": answer[1], "args": answer[2]}}
-        return cls.chunk([part], "STOP", cls.usage)
+        if answer[0] == "call":
+            return cls.chunk([{"functionCall": {"name": answer[1], "args": answer[2]}, "thoughtSignature": SEAL}], "STOP", cls.usage)
+        if answer[0] == "decline":
+            return {**cls.chunk([], "SAFETY", cls.usage), "candidates": [{"index": 0, "finishReason": "SAFETY"}]}
+        thought = [{"text": THOUGHT, "thought": True}] if answer[0] == "think" else []
+        body = cls.chunk([*thought, cls.said(answer, answer[1])], cls.finish(answer), cls.usage)
+        return cls.grounded(answer, body)
+
+    @staticmethod
+    def said(answer, text):
+        return {"text": text, "thoughtSignature": SEAL} if answer[0] == "think" else {"text": text}
+
+    @staticmethod
+    def finish(answer):
+        return "MAX_TOKENS" if answer[0] == "at length" else "STOP"
+
+    @staticmethod
+    def grounded(answer, body):
+        if answer[0] == "cite":
+            body["candidates"][0]["groundingMetadata"] = {
+                "groundingChunks": [{"web": {"uri": SOURCE["url"], "title": SOURCE["title"]}}],
+                "groundingSupports": [{"segment": {"startIndex": 0, "endIndex": len(answer[1].encode()), "text": answer[1]},
+                                       "groundingChunkIndices": [0]}]}
+        return body
 
     @classmethod
     def stream(cls, answer):
-        if answer[0] == "text":
-            for piece in pieces(answer[1]):
-                yield None, cls.chunk([{"text": piece}])
-        else:
-            yield None, cls.chunk([{"functionCall": {"name": answer[1], "args": answer[2]}}])
-        yield None, cls.chunk([{"text": ""}], "STOP", cls.usage)
+        if answer[0] in ("call", "decline"):
+            yield None, cls.whole(answer)
+            return
+        if answer[0] == "think":
+            yield None, cls.chunk([{"text": THOUGHT, "thought": True}])
+        for piece in pieces(answer[1]):
+            yield None, cls.chunk([{"text": piece}])
+        yield None, cls.grounded(answer, cls.chunk([cls.said(answer, "")], cls.finish(answer), cls.usage))
 
     @staticmethod
     def refusal(message):
@@ -412,30 +542,56 @@ class BedrockConverse:
     usage = {"inputTokens": FRESH, "outputTokens": OUTPUT, "totalTokens": FRESH + CACHED + OUTPUT,
              "cacheReadInputTokens": CACHED, "cacheWriteInputTokens": 0}
 
+    stops = {"call": "tool_use", "at length": "max_tokens", "decline": "content_filtered"}
+    source = {"title": SOURCE["title"], "sourceContent": [{"text": "words"}], "location": {"web": {"url": SOURCE["url"]}}}
+
     @classmethod
     def whole(cls, answer):
-        part = {"text": answer[1]} if answer[0] == "text" else {"toolUse": {"toolUseId": "call_1", "name": answer[1], "input": answer[2]}}
-        return {"output": {"message": {"role": "assistant", "content": [part]}},
-                "stopReason": "end_turn" if answer[0] == "text" else "tool_use",
+        parts = [{"text": answer[1]}]
+        if answer[0] == "call":
+            parts = [{"toolUse": {"toolUseId": "call_1", "name": answer[1], "input": answer[2]}}]
+        elif answer[0] == "cite":
+            parts = [{"citationsContent": {"content": parts, "citations": [cls.source]}}]
+        elif answer[0] == "think":
+            parts.insert(0, {"reasoningContent": {"reasoningText": {"text": THOUGHT, "signature": SEAL}}})
+        return {"output": {"message": {"role": "assistant", "content": parts}},
+                "stopReason": cls.stops.get(answer[0], "end_turn"),
                 "usage": cls.usage, "metrics": {"latencyMs": 5}}
 
     @classmethod
     def stream(cls, answer):
         yield "messageStart", {"role": "assistant"}
-        if answer[0] == "text":
-            for piece in pieces(answer[1]):
-                yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}}
-        else:
+        index = 0
+        if answer[0] == "think":
+            for piece in pieces(THOUGHT):
+                yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": piece}}}
+            yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": SEAL}}}
+            yield "contentBlockStop", {"contentBlockIndex": 0}
+            index = 1
+        if answer[0] == "call":
             yield "contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "call_1", "name": answer[1]}}}
             for piece in pieces(json.dumps(answer[2])):
                 yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": piece}}}
-        yield "contentBlockStop", {"contentBlockIndex": 0}
-        yield "messageStop", {"stopReason": "end_turn" if answer[0] == "text" else "tool_use"}
+        else:
+            for piece in pieces(answer[1]):
+                yield "contentBlockDelta", {"contentBlockIndex": index, "delta": {"text": piece}}
+            if answer[0] == "cite":
+                yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"citation": cls.source}}
+        yield "contentBlockStop", {"contentBlockIndex": index}
+        yield "messageStop", {"stopReason": cls.stops.get(answer[0], "end_turn")}
         yield "metadata", {"usage": cls.usage, "metrics": {"latencyMs": 5}}
 
     @staticmethod
     def refusal(message):
         return {"message": message}
+
+
+def embeddings(body):
+    vectors = [struct.pack("<4f", 0.5, -0.25, index, 1) for index, _ in enumerate(parts_of(body["input"]))]
+    floats = body.get("encoding_format") != "base64"
+    data = [list(struct.unpack("<4f", vector)) if floats else base64.b64encode(vector).decode() for vector in vectors]
+    return {"object": "list", "model": "up-1", "usage": {"prompt_tokens": 9, "total_tokens": 9},
+            "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(data)]}
 
 
 DIALECTS = [OpenaiChat, OpenaiResponses, AnthropicMessages, GeminiGenerate, BedrockConverse]
@@ -466,6 +622,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         dialect = next(each for each in DIALECTS if self.path.startswith(each.path))
+        if self.path.endswith("/embeddings"):
+            return self.whole(200, embeddings(body))
+        if dialect is OpenaiChat and not self.path.endswith("/chat/completions"):
+            dialect = OpenaiCompletions
         try:
             asked, streamed = dialect.read(body, self.path)
             if any("fail-400" in text for text in asked.texts):

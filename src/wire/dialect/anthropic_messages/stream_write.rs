@@ -27,6 +27,8 @@ pub(super) struct Writer {
     head: Option<AnswerHead>,
     has_begun: bool,
     tier: Option<String>,
+    /// It was not known when the stream began.
+    is_tier_late: bool,
     tokens: Option<Tokens>,
     finish: Option<Finish>,
     has_refusal: bool,
@@ -63,6 +65,7 @@ impl StreamWriter for Writer {
                 return;
             }
             ChatEvent::ServiceTier(tier) => {
+                self.is_tier_late = self.has_begun;
                 self.tier = Some(tier.clone());
                 return;
             }
@@ -101,6 +104,7 @@ impl Writer {
             head: None,
             has_begun: false,
             tier: None,
+            is_tier_late: false,
             tokens: None,
             finish: None,
             has_refusal: false,
@@ -327,6 +331,7 @@ impl Writer {
         self.has_ended = true;
         self.block_end(out);
         let finish = self.finish.take().unwrap_or_default();
+        let late_tier = self.tier.as_deref().filter(|_| self.is_tier_late);
         event_of("message_delta", out, |it| {
             it.object("delta", |it| {
                 it.string("stop_reason", finish::write(&finish, self.has_refusal));
@@ -336,7 +341,7 @@ impl Writer {
                 }
             });
             it.object("usage", |it| match &self.tokens {
-                Some(tokens) => usage::write(it, tokens, self.tier.as_deref(), &Extra::none()),
+                Some(tokens) => usage::write_last(it, tokens, late_tier),
                 None => usage::write_unknown(it),
             });
         });

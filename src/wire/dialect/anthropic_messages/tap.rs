@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use super::usage::Counts;
 use super::{errors, inspect, stream_write, usage};
 use crate::error::ProxyError;
-use crate::types::chat::Extra;
 use crate::types::{PicoUsd, ServiceTier, Tokens};
 use crate::wire::dialect::Tap;
 use crate::wire::dialect::openai_chat::response::with_cost;
@@ -219,7 +218,7 @@ pub(super) fn usage_event(facts: &StreamFacts, tokens: &Tokens, cost: PicoUsd) -
             it.null("stop_sequence");
         });
         it.object("usage", |it| {
-            usage::write(it, tokens, None, &Extra::none());
+            usage::write_last(it, tokens, None);
             it.member("cost").raw_text(&cost.to_string());
         });
     });

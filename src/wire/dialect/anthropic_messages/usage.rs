@@ -82,21 +82,44 @@ impl Counts {
 
 /// The members of a usage object.
 pub(super) fn write(it: &mut Members<'_>, tokens: &Tokens, tier: Option<&str>, extra: &Extra) {
+    write_input(it, tokens);
+    by_life(it, tokens);
+    write_output(it, tokens);
+    it.maybe_string("service_tier", tier.map(service_tier));
+    it.extra(extra);
+}
+
+/// The members of the usage object at a stream's end, which names the tier and the lives of what was
+/// written to the cache only where it must: where the stream's beginning could not.
+pub(super) fn write_last(it: &mut Members<'_>, tokens: &Tokens, late_tier: Option<&str>) {
+    write_input(it, tokens);
+    if tokens.cache_write_1h > 0 {
+        by_life(it, tokens);
+    }
+    write_output(it, tokens);
+    it.maybe_string("service_tier", late_tier.map(service_tier));
+}
+
+fn write_input(it: &mut Members<'_>, tokens: &Tokens) {
     it.integer("input_tokens", tokens.input);
     it.integer("cache_creation_input_tokens", tokens.all_cache_write());
     it.integer("cache_read_input_tokens", tokens.cached_input);
+}
+
+fn by_life(it: &mut Members<'_>, tokens: &Tokens) {
     it.object("cache_creation", |it| {
         it.integer("ephemeral_5m_input_tokens", tokens.cache_write);
         it.integer("ephemeral_1h_input_tokens", tokens.cache_write_1h);
     });
+}
+
+fn write_output(it: &mut Members<'_>, tokens: &Tokens) {
     it.integer("output_tokens", tokens.all_output());
     if tokens.reasoning > 0 {
         it.object("output_tokens_details", |it| {
             it.integer("thinking_tokens", tokens.reasoning);
         });
     }
-    it.maybe_string("service_tier", tier.map(service_tier));
-    it.extra(extra);
 }
 
 /// The members of a usage object where nobody said what was used: clients demand the counts, and whoever

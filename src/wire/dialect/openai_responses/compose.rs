@@ -25,7 +25,8 @@ pub(super) const RESPONSES: Names = Names {
     output_details: "output_tokens_details",
 };
 
-/// Members that a response repeats from its request, and what stands there when the request has none.
+/// Members that a response repeats from its request, and what stands there when the request has none;
+/// nothing for those that OpenAI's document does not let be null.
 const REPEATED: [(&str, &str); 20] = [
     ("background", "false"),
     ("instructions", "null"),
@@ -34,10 +35,10 @@ const REPEATED: [(&str, &str); 20] = [
     ("metadata", "{}"),
     ("parallel_tool_calls", "true"),
     ("previous_response_id", "null"),
-    ("prompt_cache_key", "null"),
+    ("prompt_cache_key", ""),
     ("prompt_cache_retention", "null"),
     ("reasoning", r#"{"effort":null,"summary":null}"#),
-    ("safety_identifier", "null"),
+    ("safety_identifier", ""),
     ("store", "true"),
     ("temperature", "1.0"),
     ("text", r#"{"format":{"type":"text"}}"#),
@@ -46,7 +47,7 @@ const REPEATED: [(&str, &str); 20] = [
     ("top_logprobs", "0"),
     ("top_p", "1.0"),
     ("truncation", r#""disabled""#),
-    ("user", "null"),
+    ("user", ""),
 ];
 
 /// What all objects of one response share.
@@ -139,9 +140,9 @@ impl Frame {
             Some(tier) => it.string("service_tier", tier),
             None => it.null("service_tier"),
         }
-        match usage {
-            Some(tokens) => it.object("usage", |it| usage::write(it, tokens, &RESPONSES)),
-            None => it.null("usage"),
+        // OpenAI's document does not let it be null.
+        if let Some(tokens) = usage {
+            it.object("usage", |it| usage::write(it, tokens, &RESPONSES));
         }
         it.extra(extra);
     }
@@ -153,7 +154,8 @@ fn repeated(body: &Object<'_>) -> Vec<(&'static str, String)> {
         let line = String::from_utf8(one_line(said.as_bytes())).unwrap_or_default();
         (name, line)
     };
-    REPEATED.into_iter().map(of).collect()
+    let repeated = REPEATED.into_iter().map(of);
+    repeated.filter(|(_, line)| !line.is_empty()).collect()
 }
 
 fn status(stage: Stage<'_>) -> &'static str {

@@ -38,9 +38,11 @@ pub(super) fn whole_to_stream(whole: &Bytes) -> Option<Bytes> {
     let members = begun.as_object_mut()?;
     members.insert("status".to_owned(), "in_progress".into());
     members.insert("output".to_owned(), json!([]));
-    for later in ["usage", "incomplete_details", "error", "completed_at"] {
+    for later in ["incomplete_details", "error", "completed_at"] {
         members.insert(later.to_owned(), Value::Null);
     }
+    // OpenAI's document does not let it be null.
+    members.remove("usage");
     events.say("response.created", json!({ "response": begun }));
     events.say("response.in_progress", json!({ "response": begun }));
     for (index, item) in output.iter().enumerate() {
@@ -111,10 +113,11 @@ impl Events {
                     &format!("{event}.delta"),
                     with(&place, &[("delta", input.into())]),
                 );
-                self.say(
-                    &format!("{event}.done"),
-                    with(&place, &[(member, input.into())]),
-                );
+                let mut done = with(&place, &[(member, input.into())]);
+                if kind == "function_call" {
+                    done["name"] = item["name"].clone();
+                }
+                self.say(&format!("{event}.done"), done);
             }
         }
         let done = json!({ "output_index": index, "item": item });

@@ -155,7 +155,8 @@ fn marked<'j>(item: Raw<'j>, origin: &str) -> Cow<'j, str> {
         return Cow::Borrowed(item.get());
     };
     let sealed = object.take_any("encrypted_content").and_then(Raw::string);
-    let sealed = Seal::read(sealed.as_deref().unwrap_or_default(), origin);
+    let mut sealed = Seal::read(sealed.as_deref().unwrap_or_default(), origin);
+    sealed.sign(origin);
     let mut json = JsonOut::with_capacity(item.get().len() + 64);
     json.object(|it| {
         it.extra(&object.rest());

@@ -101,7 +101,7 @@ fn asked(account: &str) -> (Value, Vec<String>) {
     let mut request: ChatRequest = OpenaiResponses
         .read_request(Endpoint::Responses, &body.to_string())
         .expect("a request");
-    request.settle_seals(account);
+    request.settle_seals(|seal| seal.account() == Some(account));
     let target = Target {
         upstream_model: "m",
         stream: false,

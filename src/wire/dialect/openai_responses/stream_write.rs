@@ -321,15 +321,22 @@ impl EventWriter {
                 "response.custom_tool_call_input.delta"
             }
         };
-        self.call_event(out, kind, "delta", piece);
+        self.call_event(out, kind, ("delta", piece), None);
     }
 
-    fn call_event(&mut self, out: &mut BytesMut, kind: &str, member: &str, text: &str) {
+    fn call_event(
+        &mut self,
+        out: &mut BytesMut,
+        kind: &str,
+        (member, text): (&str, &str),
+        name: Option<&str>,
+    ) {
         let id = self.item_id("fc");
         let index = self.output.len();
         self.say(out, kind, |it| {
             it.string("item_id", &id);
             it.integer("output_index", index as u64);
+            it.maybe_string("name", name);
             it.string(member, text);
         });
     }
@@ -429,7 +436,8 @@ impl EventWriter {
                 input.as_str(),
             ),
         };
-        self.call_event(out, kind, member, input);
+        let name = matches!(call.input, ToolInput::Json(_)).then_some(call.name.as_str());
+        self.call_event(out, kind, (member, input), name);
         let id = self.item_id("fc");
         let item = call_item(&id, "completed", call, &Extra::none());
         self.end_item(out, item);
