@@ -18,6 +18,7 @@
     reason = "the harness serves files that each use a part of it"
 )]
 
+mod agents;
 mod alerts;
 mod budgets;
 mod contract;
