@@ -9,7 +9,7 @@ use super::tests_support::{Case, LEARN, call, left_out, names, staying};
 use super::{Purse, Staying, explain};
 use crate::error::ErrorKind;
 use crate::runtime::{ArmStats, OnExhausted};
-use crate::types::{Endpoint, PicoUsd, Reason, Tier};
+use crate::types::{Endpoint, Needs, PicoUsd, Reason, Tier};
 
 fn check(case: &Case, candidates: &str, excluded: &str, reason: Reason) {
     let plan = case.plan();
@@ -119,6 +119,55 @@ fn each_exclusion_says_why() {
         case.call.directives.max_cost = PicoUsd::parse_usd("0.05").ok();
     });
     check(&cap, "middle twin home", "big:unaffordable", Reason::Budget);
+}
+
+#[test]
+fn every_capability_decides() {
+    let needing = |need: fn(&mut Needs)| case(|case| need(&mut case.call.needs));
+    let lacking = "middle:capability";
+    let vision = needing(|needs| needs.vision = true);
+    check(&vision, "big twin home", lacking, Reason::Matrix);
+    let schema = needing(|needs| needs.json_schema = true);
+    check(&schema, "big twin home", lacking, Reason::Matrix);
+    let nobody = "big:capability middle:capability";
+    let audio = needing(|needs| needs.audio = true);
+    check(&audio, "twin home", nobody, Reason::Matrix);
+    let reasoning = needing(|needs| needs.reasoning = true);
+    check(&reasoning, "twin home", nobody, Reason::Matrix);
+    let parallel = needing(|needs| (needs.tools, needs.parallel_tools) = (true, true));
+    check(&parallel, "twin home", nobody, Reason::Matrix);
+    // Without tools there is nothing to call at once.
+    let idle = needing(|needs| needs.parallel_tools = true);
+    check(&idle, "big middle twin home", "", Reason::Matrix);
+}
+
+#[test]
+fn who_would_serve_is_named_for_every_capability() {
+    let needs: [fn(&mut Needs); 6] = [
+        |needs| needs.vision = true,
+        |needs| needs.tools = true,
+        |needs| (needs.tools, needs.parallel_tools) = (true, true),
+        |needs| needs.json_schema = true,
+        |needs| needs.reasoning = true,
+        |needs| needs.audio = true,
+    ];
+    for need in needs {
+        let unserved = case(|case| {
+            case.level = "simple";
+            need(&mut case.call.needs);
+            let needed = case.call.needs;
+            for model in &mut case.snapshot.models {
+                let is_big = model.id.as_str() == "big";
+                model.supports = Some(if is_big { needed } else { Needs::default() });
+            }
+        });
+        let plan = unserved.plan();
+        assert_eq!(names(&plan), "", "{:?}", unserved.call.needs);
+        let error = refusal(&plan, &unserved.call);
+        assert_eq!(error.kind, ErrorKind::InvalidRequest);
+        let text = error.message;
+        assert!(text.ends_with("; these would: `big`"), "{text}");
+    }
 }
 
 #[test]

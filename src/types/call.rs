@@ -207,17 +207,26 @@ pub struct Needs {
     pub json_schema: bool,
     /// Audio input or output.
     pub audio: bool,
+    /// Several tool calls in one turn, asked for by the client.
+    #[serde(default)]
+    pub parallel_tools: bool,
+    /// Thoughts before the answer, asked for by the client.
+    #[serde(default)]
+    pub reasoning: bool,
 }
 
 impl Needs {
     /// The names of what is needed, as `supports` spells them.
     #[must_use]
-    pub fn names(self) -> SmallVec<[&'static str; 4]> {
+    pub fn names(self) -> SmallVec<[&'static str; 6]> {
         let pairs = [
             (self.vision, "vision"),
             (self.tools, "tools"),
             (self.json_schema, "json_schema"),
             (self.audio, "audio"),
+            // Without tools there is nothing to call.
+            (self.parallel_tools && self.tools, "parallel_tools"),
+            (self.reasoning, "reasoning"),
         ];
         pairs
             .into_iter()
@@ -227,14 +236,20 @@ impl Needs {
 
     /// What `self` needs and `offered` lacks, by name.
     #[must_use]
-    pub fn missing_in(self, offered: Self) -> SmallVec<[&'static str; 4]> {
+    pub fn missing_in(self, offered: Self) -> SmallVec<[&'static str; 6]> {
         let lacking = Self {
+            parallel_tools: false,
+            reasoning: self.reasoning && !offered.reasoning,
             vision: self.vision && !offered.vision,
             tools: self.tools && !offered.tools,
             json_schema: self.json_schema && !offered.json_schema,
             audio: self.audio && !offered.audio,
         };
-        lacking.names()
+        let mut names = lacking.names();
+        if self.parallel_tools && self.tools && !offered.parallel_tools {
+            names.push("parallel_tools");
+        }
+        names
     }
 }
 

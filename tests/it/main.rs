@@ -39,6 +39,7 @@ mod money;
 mod month;
 mod outages;
 mod pass_through;
+mod providers;
 mod reload;
 mod repeats;
 mod replicas;

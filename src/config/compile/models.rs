@@ -89,6 +89,8 @@ fn compile_one(
             tools: supports(model, Support::Tools),
             json_schema: supports(model, Support::JsonSchema),
             audio: supports(model, Support::Audio),
+            parallel_tools: supports(model, Support::ParallelTools),
+            reasoning: supports(model, Support::Reasoning),
         }),
         embeddings,
         equivalents: Vec::new(),

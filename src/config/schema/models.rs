@@ -67,6 +67,10 @@ pub enum Support {
     JsonSchema,
     /// Audio input or output.
     Audio,
+    /// Several tool calls in one turn.
+    ParallelTools,
+    /// Thinking before the answer.
+    Reasoning,
     /// Embeddings, and only them.
     Embeddings,
 }

@@ -7,6 +7,7 @@ mod client_body;
 pub mod gemini_generate;
 pub mod openai_chat;
 pub mod openai_responses;
+mod wishes;
 
 #[cfg(test)]
 mod cross_tests;

@@ -14,6 +14,7 @@ use crate::types::{Call, Directives, Endpoint, Field, Needs, Role, Span, StreamR
 use crate::wire::dialect::client_body;
 use crate::wire::dialect::openai_chat::fault::Fault;
 use crate::wire::dialect::openai_chat::members::{boolean, count, text};
+use crate::wire::dialect::wishes;
 use crate::wire::json_walk::{Member, Walk};
 
 /// Longest model name that is looked up.
@@ -133,9 +134,10 @@ impl Draft {
                 walk.skip(peek)?;
             }
             Known::Metadata => self.metadata(walk, peek)?,
-            Known::OutputConfig | Known::Thinking | Known::ToolChoice | Known::ServiceTier => {
-                walk.skip(peek)?;
+            Known::Thinking | Known::ToolChoice => {
+                wishes::read(&mut self.call.needs, walk, &member.name, peek)?;
             }
+            Known::OutputConfig | Known::ServiceTier => walk.skip(peek)?,
         }
         Ok(())
     }

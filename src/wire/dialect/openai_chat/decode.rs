@@ -16,6 +16,7 @@ use crate::types::{
     Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
 };
 use crate::wire::dialect::client_body;
+use crate::wire::dialect::wishes;
 use crate::wire::json_walk::{Member, Walk};
 
 /// Longest model name that is looked up.
@@ -106,7 +107,7 @@ impl Draft {
             let message = format!("`{name}` is not allowed; write `{meant}`");
             return Err(Fault::field(name, message));
         } else {
-            walk.skip(member.peek)?;
+            wishes::read(&mut self.call.needs, walk, &member.name, member.peek)?;
         }
         self.call.fields.push(Field {
             name: member.name_span,
