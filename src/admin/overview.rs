@@ -225,7 +225,18 @@ fn recent_value(record: &RequestRecord) -> Value {
         "outcome": record.outcome.as_str(),
         "cost_usd": record.cost.to_string(),
         "latency_ms": record.latency_us / 1000,
+        "translation": record.decision.as_deref().and_then(|decision| left_out(decision.get())),
     })
+}
+
+/// What was dropped or put otherwise between two dialects, as the answer's header said it: a member of
+/// the decision.
+fn left_out(decision: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        translation: Option<String>,
+    }
+    serde_json::from_str::<Told>(decision).ok()?.translation
 }
 
 fn event_value(event: &Event) -> Value {
@@ -265,5 +276,17 @@ fn uptime(seconds: u64) -> String {
         (0, 0) => format!("{minutes} min"),
         (0, _) => format!("{hours} h {minutes} min"),
         _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_translation_left_out_is_found_in_the_decision() {
+        let said = left_out(r#"{"row":"default","translation":"logit_bias: dropped"}"#);
+        assert_eq!(said.as_deref(), Some("logit_bias: dropped"));
+        assert_eq!(left_out(r#"{"row":"default"}"#), None);
     }
 }

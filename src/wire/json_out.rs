@@ -62,10 +62,8 @@ impl JsonOut {
     pub fn integer(&mut self, number: impl Into<i128>) {
         self.comma();
         let number: i128 = number.into();
-        match u64::try_from(number) {
-            Ok(small) => self.push_digits(small),
-            Err(_) => self.push_display(number),
-        }
+        let mut digits = itoa::Buffer::new();
+        self.out.extend_from_slice(digits.format(number).as_bytes());
     }
 
     /// A number: whole ones without a point, what JSON cannot say as `null`.
@@ -120,21 +118,6 @@ impl JsonOut {
     pub fn into_string(self) -> String {
         // Only strings and JSON text were written.
         String::from_utf8(self.out).unwrap_or_default()
-    }
-
-    /// The usual number, without the machinery of formatting.
-    fn push_digits(&mut self, mut number: u64) {
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(&digits[at..]);
     }
 
     fn push_display(&mut self, number: impl std::fmt::Display) {

@@ -10,7 +10,7 @@ use tollgate::types::chat::{AnswerHead, Block, ChatAnswer, Choice, FinishReason}
 use tollgate::wire::DialectId;
 use tollgate::wire::translate::Asked;
 
-use super::harness::{Proxy, Received, Script, Upstream, chat};
+use super::harness::{Proxy, Received, Script, Upstream};
 
 const PAGE: &str = include_str!("../../docs/providers.md");
 const KEY_PEM: &str = include_str!("../fixtures/google/test_only_key.pem");
@@ -247,7 +247,8 @@ async fn every_example_asks_its_provider_at_the_right_place() {
         );
         let proxy = Proxy::start(&file).await;
         for (model, provider) in models {
-            let reply = proxy.client().chat(&chat(&model, "hello")).await;
+            let body = json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
+            let reply = proxy.client().chat(&body).await;
             assert_eq!(reply.status, 200, "{provider}: {}", reply.text());
             assert_eq!(reply.json()["choices"][0]["message"]["content"], "hi");
             asked.push(provider);

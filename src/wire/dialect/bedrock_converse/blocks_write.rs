@@ -18,7 +18,7 @@ use crate::wire::json_out::{JsonOut, Members};
 use crate::wire::nested::{has, kept};
 use crate::wire::tool_input;
 
-/// Longest id of a call that Bedrock takes.
+/// Longest id of a call that Bedrock takes, by its API reference (`ToolUseBlock.toolUseId`).
 const MAX_ID_BYTES: usize = 64;
 
 /// Longest name of a document that Bedrock takes.

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 const MADE_UP: &str = "call_gg_";
 
 /// Most of an answer's id that goes into the ids of its calls: OpenAI takes ids of at most 40 characters.
+/// Its API reference does not say so, its refusals do (`string_above_max_length`).
 const MAX_BASE_CHARS: usize = 26;
 
 /// True for an id that stands for none.

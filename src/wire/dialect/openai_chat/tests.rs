@@ -101,7 +101,7 @@ fn the_fixtures_decode() {
     let call_tools = call(&fixture("chat_tools/request.json"));
     assert_eq!(
         call_tools.needs.names().to_vec(),
-        ["vision", "tools", "json_schema"]
+        ["vision", "tools", "json_schema", "parallel_tools"]
     );
     assert!(call_tools.stream.wanted && !call_tools.stream.include_usage);
 }
