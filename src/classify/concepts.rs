@@ -87,25 +87,29 @@ const CONCEPTS: [&str; 72] = [
     "days dias jours tage giorni semana week",
 ];
 
+/// What requests are about and the small words between, English and Spanish, one thing a line: three
+/// thousand English rows teach what `price` beside `calculate` means, and `precio` then means it too.
+const SENSES: &str = include_str!("senses.txt");
+
 /// The shortest beginning that an entry may name, and the longest that is tried, bytes.
 const PREFIXES: std::ops::RangeInclusive<usize> = 3..=9;
 
 struct Table {
-    words: FxHashMap<u64, u8>,
-    beginnings: FxHashMap<u64, u8>,
+    words: FxHashMap<u64, u16>,
+    beginnings: FxHashMap<u64, u16>,
     /// A bit for what some entry begins with: most words are in no map, and this says so at once.
     openings: [u64; OPENINGS / 64],
 }
 
 /// Bits for the first three letters.
-const OPENINGS: usize = 4096;
+const OPENINGS: usize = 16_384;
 
 /// Which bit stands for the first three letters.
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "twelve bits are left")]
+#[allow(clippy::cast_possible_truncation, reason = "fourteen bits are left")]
 fn opening(word: &[u8]) -> usize {
     let letters = scan::number(&word[..word.len().min(3)]);
-    (letters.wrapping_mul(SPREAD) >> 52) as usize
+    (letters.wrapping_mul(SPREAD) >> 50) as usize
 }
 
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -116,7 +120,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         beginnings: FxHashMap::default(),
         openings: [0; OPENINGS / 64],
     };
-    for (row, number) in CONCEPTS.iter().zip(0_u8..) {
+    for (row, number) in CONCEPTS.into_iter().chain(SENSES.lines()).zip(0_u16..) {
         for entry in row.split(' ') {
             let (map, text) = match entry.strip_suffix('*') {
                 Some(beginning) => (&mut table.beginnings, beginning),
@@ -131,9 +135,18 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-/// The feature of the concept that a folded word stands for.
+/// What a folded word stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concept {
+    /// The hash of it.
+    pub key: u64,
+    /// It can be asked for; else requests are about it.
+    pub is_asked: bool,
+}
+
+/// What a folded word stands for, if anything.
 #[must_use]
-pub fn concept(word: &[u8], hash: u64) -> Option<u64> {
+pub fn concept(word: &[u8], hash: u64) -> Option<Concept> {
     let table = &*TABLE;
     let bit = opening(word);
     if table.openings[bit / 64] >> (bit % 64) & 1 == 0 {
@@ -145,14 +158,17 @@ pub fn concept(word: &[u8], hash: u64) -> Option<u64> {
             .filter(|length| *length <= word.len())
             .find_map(|length| table.beginnings.get(&hash_bytes(&word[..length])).copied())
     })?;
-    Some(mix(0xc0_4ce7, u64::from(number)))
+    Some(Concept {
+        key: mix(0xc0_4ce7, u64::from(number)),
+        is_asked: usize::from(number) < CONCEPTS.len(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(word: &str) -> Option<u64> {
+    fn of(word: &str) -> Option<Concept> {
         concept(word.as_bytes(), hash_bytes(word.as_bytes()))
     }
 
@@ -162,7 +178,10 @@ mod tests {
         assert_eq!(of("translate"), of("traduce"));
         assert_eq!(of("ubersetze"), of("translation"));
         assert_ne!(of("translate"), of("summarize"));
+        assert_eq!(of("price"), of("precios"));
+        assert!(of("translate").is_some_and(|it| it.is_asked));
+        assert!(of("price").is_some_and(|it| !it.is_asked));
         assert_eq!(of("xylophone"), None);
-        assert_eq!(of("a"), None);
+        assert_eq!(of("q"), None);
     }
 }

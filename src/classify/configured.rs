@@ -167,10 +167,10 @@ mod tests {
         check(Some(&sound[..sound.len() - 1]), "end too early");
         check(Some(&vec![0; (8 << 20) + 1]), "a file of 8388609 bytes");
         let mut changed = sound.to_vec();
-        changed[4] = 2;
+        changed[4] = 3;
         check(
             Some(&changed),
-            "weights of version 2, this program reads version 1",
+            "weights of version 3, this program reads version 2",
         );
         let mut changed = sound.to_vec();
         changed[3_000_000] ^= 4;

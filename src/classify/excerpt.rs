@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::marks::Marks;
-use crate::types::{Call, Part, Role, Span, Turn};
+use crate::types::{Call, Part, Role, Span, Tally, Turn};
 use crate::wire::json_text::Unescape;
 
 /// How much of a text is read, in bytes of the escaped text.
@@ -99,9 +99,10 @@ impl Excerpt {
 
     fn push_head(&mut self, call: &Call, spans: &[Span], mut left: usize) {
         for span in spans {
-            let raw = call.raw_text(*span);
-            let piece = &raw[..raw.floor_char_boundary(left.min(raw.len()))];
-            self.push_piece(Unescape::new(piece.as_bytes()), piece.len());
+            // As bytes: to look at the whole as text would take time in proportion to it.
+            let raw = call.raw(*span);
+            let piece = &raw[..character_boundary(raw, left)];
+            self.push_piece(Unescape::new(piece), piece.len());
             left -= piece.len();
             if piece.len() < raw.len() {
                 return;
@@ -237,6 +238,13 @@ impl Scripts {
     }
 }
 
+/// The last place up to `at` where a character begins, or the end.
+fn character_boundary(raw: &[u8], at: usize) -> usize {
+    let begins = |at: &usize| raw.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let at = at.min(raw.len());
+    (at.saturating_sub(3)..=at).rev().find(begins).unwrap_or(at)
+}
+
 /// Text pieces of one excerpt; agents send a handful, nobody needs more to be understood.
 const MAX_PIECES: usize = 64;
 
@@ -258,9 +266,16 @@ fn fold(c: char, out: &mut String) {
         '\u{2018}' | '\u{2019}' => '\'',
         '\u{201c}' | '\u{201d}' => '"',
         '\u{a0}' | '\u{3000}' => ' ',
+        other if is_caseless(other) => other,
         other => other.to_lowercase().next().unwrap_or(other),
     };
     out.push(plain);
+}
+
+/// Scripts without capitals, from Hebrew to Burmese and from the ideographs to Hangul: looking each
+/// letter up in the tables of Unicode would take longer than everything else.
+const fn is_caseless(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{109f}' | '\u{2e80}'..='\u{a63f}' | '\u{ac00}'..='\u{d7ff}')
 }
 
 /// Normalises a phrase from the configuration as excerpts are.
@@ -284,35 +299,8 @@ pub struct Reading {
     pub earlier: Excerpt,
     /// The last few tool results.
     pub tool_results: Excerpt,
-    /// What was counted on the way.
-    pub counts: Counts,
-}
-
-/// Counts over the whole conversation.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Turns of any role.
-    pub turns: usize,
-    /// Turns of the user.
-    pub user_turns: usize,
-    /// Turns with a tool's result.
-    pub tool_turns: usize,
-    /// The last turn is a tool's result: an agent is at work.
-    pub ends_with_tool: bool,
-    /// Images in any turn.
-    pub images: u64,
-    /// Images that ask for `"detail":"low"`.
-    pub low_detail_images: u64,
-    /// Files in any turn.
-    pub files: u64,
-    /// Raw bytes of images and files (to be taken out of the byte count).
-    pub media_bytes: usize,
-    /// Raw bytes of audio.
-    pub audio_bytes: usize,
-    /// Raw bytes of text.
-    pub text_bytes: usize,
-    /// Pre-tokenised input.
-    pub token_ids: u64,
+    /// What the whole conversation holds.
+    pub counts: Tally,
 }
 
 const ASKED: Bounds = Bounds {
@@ -332,26 +320,35 @@ const TOOL_RESULTS: Bounds = Bounds {
 const RECENT_TOOL_TURNS: usize = 4;
 /// Earlier user turns looked at, from the end.
 const RECENT_USER_TURNS: usize = 3;
+/// Turns at the end, and at the beginning, that are looked through for these and for instructions.
+const LAST_TURNS: usize = 256;
+const FIRST_TURNS: usize = 64;
 
 impl Reading {
     /// Reads a call within the bounds above.
     #[must_use]
     pub fn of(call: &Call) -> Self {
         let turns = &call.turns;
-        let asked_at = turns.iter().rposition(|turn| turn.role == Role::User);
+        let last = turns.len().saturating_sub(LAST_TURNS);
+        let asked_at = turns[last..]
+            .iter()
+            .rposition(|turn| turn.role == Role::User)
+            .map(|at| last + at);
         // Without a user turn (rare, but allowed) whatever is last says most.
         let asked_at = asked_at.or(turns.len().checked_sub(1));
-        let of_role = |role: Role| turns.iter().filter(move |turn| turn.role == role);
+        let first = turns.len().min(FIRST_TURNS);
+        let system = turns[..first].iter().chain(&turns[last.max(first)..]);
+        let system = system.filter(|turn| turn.role == Role::System);
         let asked = asked_at.and_then(|at| turns.get(at));
         let before = &turns[..asked_at.unwrap_or(0)];
         let earlier = recent(before, Role::User, RECENT_USER_TURNS);
         let tool_results = recent(turns, Role::Tool, RECENT_TOOL_TURNS);
         Self {
             asked: Excerpt::of(call, asked.into_iter(), ASKED),
-            system: Excerpt::of(call, of_role(Role::System), SYSTEM),
+            system: Excerpt::of(call, system, SYSTEM),
             earlier: Excerpt::of(call, earlier.into_iter(), EARLIER),
             tool_results: Excerpt::of(call, tool_results.into_iter(), TOOL_RESULTS),
-            counts: Counts::of(call),
+            counts: call.tally,
         }
     }
 }
@@ -361,57 +358,10 @@ fn recent(turns: &[Turn], role: Role, count: usize) -> SmallVec<[&Turn; 4]> {
     let mut found: SmallVec<[&Turn; 4]> = turns
         .iter()
         .rev()
+        .take(LAST_TURNS)
         .filter(|turn| turn.role == role)
         .take(count)
         .collect();
     found.reverse();
     found
-}
-
-impl Counts {
-    fn of(call: &Call) -> Self {
-        let mut counts = Self {
-            turns: call.turns.len(),
-            ends_with_tool: call
-                .turns
-                .last()
-                .is_some_and(|turn| turn.role == Role::Tool),
-            ..Self::default()
-        };
-        for turn in &call.turns {
-            counts.user_turns += usize::from(turn.role == Role::User);
-            counts.tool_turns += usize::from(turn.role == Role::Tool);
-            for part in &turn.parts {
-                counts.add(call, *part);
-            }
-        }
-        counts
-    }
-
-    fn add(&mut self, call: &Call, part: Part) {
-        match part {
-            Part::Text(span) | Part::Other(span) => self.text_bytes += span.len(),
-            Part::Image(span) => {
-                self.images += 1;
-                self.media_bytes += span.len();
-                self.low_detail_images += u64::from(is_low_detail(call.raw(span)));
-            }
-            Part::File(span) => {
-                self.files += 1;
-                self.media_bytes += span.len();
-            }
-            Part::Audio(span) => self.audio_bytes += span.len(),
-            Part::TokenIds(count) => self.token_ids += u64::from(count),
-        }
-    }
-}
-
-/// Looks for `"low"` near either end of an image part, where `detail` stands beside the URL.
-fn is_low_detail(raw: &[u8]) -> bool {
-    const NEAR: usize = 128;
-    let head = &raw[..raw.len().min(NEAR)];
-    let tail = &raw[raw.len().saturating_sub(NEAR)..];
-    [head, tail]
-        .iter()
-        .any(|end| memchr::memmem::find(end, b"\"low\"").is_some())
 }

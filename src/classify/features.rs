@@ -4,6 +4,7 @@
 
 use super::concepts::concept;
 use super::excerpt::{Excerpt, Reading};
+use super::measures;
 use super::structure::Shape;
 use super::words::{Class, Word, Words, hash_bytes, hash_number, mix};
 
@@ -27,11 +28,13 @@ pub enum Group {
     Earlier,
     /// Shapes and lengths.
     Shapes,
+    /// How the text is made: sizes, shares and counts, of which only difficulty is learned.
+    Measures,
 }
 
 impl Group {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// Every group, by number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Head,
@@ -42,6 +45,7 @@ impl Group {
         Self::System,
         Self::Earlier,
         Self::Shapes,
+        Self::Measures,
     ];
 }
 
@@ -71,6 +75,8 @@ pub enum Kind {
     Length,
     /// What a word asks for, in whichever language.
     Concept,
+    /// A size, share or count, alone or with another.
+    Measure,
 }
 
 /// One feature that fired.
@@ -92,6 +98,31 @@ pub trait Sink {
     fn begin(&mut self, group: Group);
     /// A feature fired.
     fn hit(&mut self, hit: Hit);
+    /// A word fired by what it means, which says nothing that the word itself did not say in its own
+    /// language.
+    #[inline]
+    fn sense(&mut self, hit: Hit) {
+        self.hit(hit);
+    }
+}
+
+/// Passes everything on but measures and senses: texts of one make or about one thing need not ask for
+/// the same.
+pub struct Plain<'s, S>(pub &'s mut S);
+
+impl<S: Sink> Sink for Plain<'_, S> {
+    fn begin(&mut self, group: Group) {
+        self.0.begin(group);
+    }
+
+    #[inline]
+    fn hit(&mut self, hit: Hit) {
+        if hit.kind != Kind::Measure {
+            self.0.hit(hit);
+        }
+    }
+
+    fn sense(&mut self, _: Hit) {}
 }
 
 /// Words of the opening.
@@ -145,6 +176,8 @@ pub fn emit(reading: &Reading, shapes: &[Shape], sink: &mut impl Sink) {
     bag(earlier.all.iter().take(EARLIER_WORDS), 0xa4, true, sink);
     sink.begin(Group::Shapes);
     emit_shapes(reading, shapes, &words, sink);
+    sink.begin(Group::Measures);
+    measures::emit(&reading.asked.text, &words, sink);
 }
 
 fn prefix(text: &str, at_most: usize) -> &str {
@@ -249,15 +282,25 @@ fn window(text: &str, words: &[Word], group: Group, context: u64, sink: &mut imp
         if word.class == Class::Letters {
             sink.hit(of_word(mix(single, 0x44 + context), Kind::InContext, word));
             let piece = &text.as_bytes()[usize::from(word.start)..usize::from(word.end)];
-            if let Some(asked) = concept(piece, word.hash) {
-                let key = mix(asked, seed);
-                sink.hit(of_word(key, Kind::Concept, word));
-                sink.hit(of_word(mix(key, context), Kind::Concept, word));
-                sink.hit(of_word(mix(key, asked_before), Kind::Concept, word));
-                if at < PLACED_WORDS {
-                    sink.hit(of_word(mix(key, 0x51), Kind::Concept, word));
+            if let Some(found) = concept(piece, word.hash) {
+                let mut fires = |key: u64| {
+                    let hit = of_word(key, Kind::Concept, word);
+                    if found.is_asked {
+                        sink.hit(hit);
+                    } else {
+                        sink.sense(hit);
+                    }
+                };
+                let key = mix(found.key, seed);
+                fires(key);
+                fires(mix(key, asked_before));
+                if found.is_asked {
+                    fires(mix(key, context));
+                    asked_before = found.key;
                 }
-                asked_before = asked;
+                if at < PLACED_WORDS {
+                    fires(mix(key, 0x51));
+                }
             }
             if piece.len() >= 5 {
                 sink.hit(of_word(

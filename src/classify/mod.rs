@@ -15,6 +15,7 @@ pub mod features;
 pub mod language;
 pub mod level;
 mod marks;
+mod measures;
 pub mod model;
 mod scan;
 mod signals;
@@ -43,6 +44,7 @@ use crate::types::{Call, Features, TaskScore};
 
 use custom::{Both, CustomTasks, Likeness};
 use excerpt::Reading;
+use features::Plain;
 pub use level::{Cell, cell_of, holds, task_of};
 use model::{
     COMPLEXITY, INJECTION, Model, ModelError, OUTPUT, Scored, Scorer, WEAK_FAILS, log_length,
@@ -137,7 +139,8 @@ impl Classifier {
             }
             Some(tasks) => {
                 let mut likeness = Likeness::new(tasks);
-                features::emit(&reading, &shapes, &mut Both(&mut scorer, &mut likeness));
+                let mut plain = Plain(&mut likeness);
+                features::emit(&reading, &shapes, &mut Both(&mut scorer, &mut plain));
                 Some(likeness.finish())
             }
         };

@@ -125,7 +125,7 @@ fn harder_prompts_score_higher() {
          the limit holds.",
     );
     assert!(easy < 0.45, "{easy}");
-    assert!(hard > easy + 0.25, "{hard}");
+    assert!(hard > easy + 0.15, "{easy} {hard}");
     let greeting = complexity("hello");
     assert!(greeting < 0.25, "{greeting}");
 }

@@ -36,6 +36,8 @@ const LOW_DETAIL_TOKENS_EXPECTED: u64 = 85;
 const FILE_TOKENS_BOUND: u64 = 2_097_152;
 /// Some ten pages.
 const FILE_TOKENS_EXPECTED: u64 = 6_000;
+/// No request has more members; those beyond are not looked through for tools and schemas.
+const MOST_FIELDS: usize = 256;
 /// Role marks and separators of one message (`OpenAI`'s cookbook counts 3 to 4).
 const TURN_TOKENS_EXPECTED: u64 = 4;
 
@@ -83,6 +85,7 @@ fn expected(call: &Call, reading: &Reading) -> u64 {
     let definitions: usize = call
         .fields
         .iter()
+        .take(MOST_FIELDS)
         .filter(|field| {
             let name = call.raw(field.name);
             matches!(
@@ -106,7 +109,7 @@ fn expected(call: &Call, reading: &Reading) -> u64 {
         | Endpoint::Batches
         | Endpoint::Embeddings => 0,
         Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
-            counts.turns as u64 * TURN_TOKENS_EXPECTED + 3
+            call.turns.len() as u64 * TURN_TOKENS_EXPECTED + 3
         }
     };
     (text as u64 + (definitions / 4) as u64 + media + marks + counts.token_ids).max(1)

@@ -13,7 +13,7 @@ use crate::error::ProxyError;
 use crate::runtime::{ArmKey, ArmStats, LearnParams, LinearStats};
 use crate::types::{
     AllowList, Call, Caller, Directives, Endpoint, Features, ModelId, Needs, PicoUsd, Plan, Span,
-    StreamRequest, Tier,
+    StreamRequest, Tally, Tier,
 };
 
 const FILE: &str = r#"
@@ -211,6 +211,7 @@ pub fn call(model: &str) -> Call {
         fields: Vec::new(),
         stream: StreamRequest::default(),
         turns: Vec::new(),
+        tally: Tally::default(),
         needs: Needs::default(),
         max_output_tokens: None,
         choices: 1,

@@ -11,6 +11,7 @@ use super::caller::Tier;
 use super::ids::ProviderId;
 use super::money::PicoUsd;
 use super::price::PossibleTiers;
+use super::tally::Tally;
 
 /// Which endpoint a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -342,6 +343,8 @@ pub struct Call {
     pub stream: StreamRequest,
     /// The conversation, oldest first.
     pub turns: Vec<Turn>,
+    /// What the conversation holds, counted when it was decoded.
+    pub tally: Tally,
     /// What the model must be able to do.
     pub needs: Needs,
     /// `max_completion_tokens`, else `max_tokens`: the cap on one choice's output.

@@ -20,6 +20,7 @@ pub mod price;
 pub mod record;
 pub mod relay;
 pub mod served;
+pub mod tally;
 pub mod usage;
 
 pub use attempt::{AttemptFailure, Next};
@@ -48,4 +49,5 @@ pub use price::{
 pub use record::{AttemptRecord, CacheOutcome, Outcome, RequestRecord, UsageSource};
 pub use relay::RelayPath;
 pub use served::is_same_model;
+pub use tally::Tally;
 pub use usage::{ServiceTier, Tokens, Usage};

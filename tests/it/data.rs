@@ -21,7 +21,12 @@ fn rows(name: &str) -> Vec<Value> {
 fn rows_are_sound_distinct_and_balanced() {
     let (mut ids, mut texts) = (HashSet::new(), HashSet::new());
     let mut by_task: BTreeMap<String, usize> = BTreeMap::new();
-    for file in ["own_es_measure.jsonl", "own_en.jsonl", "own_multi.jsonl"] {
+    for file in [
+        "own_es_measure.jsonl",
+        "own_en.jsonl",
+        "own_multi.jsonl",
+        "own_es.jsonl",
+    ] {
         for row in rows(file) {
             let text = row["text"].as_str().expect("a text").to_owned();
             let task = row["task"].as_str().expect("a task").to_owned();

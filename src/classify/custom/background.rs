@@ -27,7 +27,7 @@ impl Request {
     pub fn of(call: &Call) -> Self {
         let reading = canonical::reading(call);
         Self {
-            features: Collected::of_reading(call, &reading),
+            features: Collected::plain(call, &reading),
             language: language::language(main_excerpt(&reading)),
         }
     }

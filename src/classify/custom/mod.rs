@@ -194,6 +194,12 @@ impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
         self.0.hit(hit);
         self.1.hit(hit);
     }
+
+    #[inline]
+    fn sense(&mut self, hit: Hit) {
+        self.0.sense(hit);
+        self.1.sense(hit);
+    }
 }
 
 /// How much a request is like each task of the file.

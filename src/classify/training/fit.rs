@@ -69,6 +69,8 @@ pub struct FitParams {
     pub adapt: u8,
     /// Of the order and of what is left out.
     pub seed: u64,
+    /// Measures are looked at as well.
+    pub measures: bool,
 }
 
 /// Weights of a fit: `outputs` in a row for each feature.
@@ -95,12 +97,14 @@ impl Weights {
         self
     }
 
-    /// The logits of a row.
+    /// The logits of a row. Features beyond those that were fitted say nothing.
     #[must_use]
     pub fn logits(&self, matrix: &Matrix, row: usize) -> Vec<f32> {
         let mut logits = self.biases.clone();
         for (id, value) in matrix.row(row) {
-            let weights = &self.weights[id * self.outputs..(id + 1) * self.outputs];
+            let Some(weights) = self.weights.get(id * self.outputs..(id + 1) * self.outputs) else {
+                continue;
+            };
             for (logit, weight) in logits.iter_mut().zip(weights) {
                 *logit += weight * value;
             }
@@ -133,7 +137,7 @@ impl Random {
     }
 }
 
-/// Fits a head. `progress` hears the share that is done.
+/// Fits a head on the first `features` features. `progress` hears the share that is done.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "counts are small")]
 pub fn fit(
@@ -151,6 +155,7 @@ pub fn fit(
         bias_squares: vec![1e-2; outputs],
         params,
         outputs,
+        features,
     };
     let mut sums = vec![0.0_f32; features * outputs];
     let mut bias_sums = vec![0.0_f32; outputs];
@@ -190,6 +195,7 @@ struct State {
     bias_squares: Vec<f32>,
     params: FitParams,
     outputs: usize,
+    features: usize,
 }
 
 impl State {
@@ -213,7 +219,10 @@ impl State {
         // The mask must be the same forward and backward: replay the generator.
         let replay = random.clone();
         let mut logits = self.biases.clone();
-        for (id, value) in matrix.row(example.row) {
+        for (id, value) in matrix
+            .row(example.row)
+            .filter(|(id, _)| *id < self.features)
+        {
             if random.next() & 0xffff < dropped_below {
                 continue;
             }
@@ -232,7 +241,10 @@ impl State {
             self.biases[at] -= rate * 0.3 * error / self.bias_squares[at].sqrt();
         }
         let mut mask = replay;
-        for (id, value) in matrix.row(example.row) {
+        for (id, value) in matrix
+            .row(example.row)
+            .filter(|(id, _)| *id < self.features)
+        {
             if mask.next() & 0xffff < dropped_below {
                 continue;
             }
@@ -300,6 +312,7 @@ mod tests {
             dropout: 0.1,
             adapt: 2,
             seed: 0,
+            measures: false,
         };
         let fitted = fit(&matrix, 9, &examples, params, &mut |_| {});
         for row in 0..200 {

@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn own_rows_are_sound_and_balanced() {
-        let rows = own(&["own_en.jsonl", "own_multi.jsonl"]);
-        let mut measured = own(&["own_es_measure.jsonl"]);
+        let rows = own(&["own_en.jsonl", "own_multi.jsonl", "own_es.jsonl"]);
+        let mut measured = own(&["own_es_measure.jsonl", "own_es_measure_en.jsonl"]);
         for file in ["prompts_measure_only.jsonl", "prompts_dev.jsonl"] {
             if let Some(path) = shared(file) {
                 measured.extend(load(&path).expect("sound rows"));

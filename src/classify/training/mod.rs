@@ -5,6 +5,7 @@
 
 pub mod fit;
 pub mod lint;
+pub mod padding;
 pub mod places;
 pub mod recipe;
 pub mod rows;
@@ -12,7 +13,7 @@ pub mod rows;
 use std::collections::HashMap;
 
 use super::excerpt::Reading;
-use super::features::{Group, Hit, Sink, emit};
+use super::features::{Group, Hit, Plain, Sink, emit};
 use super::model::{
     COLUMNS, COMPLEXITY, INJECTION, Model, Numbers, OUTPUT, TrainedRow, WEAK_FAILS, group_value,
 };
@@ -48,6 +49,15 @@ impl Collected {
         collected
     }
 
+    /// Those of them that tasks of one's own are told by.
+    #[must_use]
+    pub fn plain(call: &Call, reading: &Reading) -> Self {
+        let mut collected = Self::default();
+        let shapes = structure::shapes(call, reading);
+        emit(reading, &shapes, &mut Plain(&mut collected));
+        collected
+    }
+
     /// Each feature with what it counts in this request.
     pub fn values(&self) -> impl Iterator<Item = (u64, f32)> + '_ {
         let values = Group::ALL.map(|group| group_value(group, self.counts[group as usize]));
@@ -74,6 +84,8 @@ impl Sink for Collected {
 pub struct Prepared {
     matrix: Matrix,
     keys: Vec<u64>,
+    /// Of `keys`, how many are not measures: those that every head is fitted on.
+    plain: usize,
     /// In how many rows each feature is.
     counts: Vec<u32>,
 }
@@ -87,25 +99,30 @@ impl Prepared {
     pub fn of(rows: &[Row], progress: &mut dyn FnMut(f32)) -> Self {
         let collected: Vec<Collected> = rows.iter().map(|row| Collected::of(&row.call())).collect();
         progress(0.6);
-        let mut counts: HashMap<u64, u32> = HashMap::new();
-        let mut of_row: Vec<u64> = Vec::new();
+        // Measures last, by their first member.
+        let mut counts: HashMap<(bool, u64), u32> = HashMap::new();
+        let mut of_row: Vec<(bool, u64)> = Vec::new();
         for one in &collected {
             of_row.clear();
-            of_row.extend(one.keys.iter().map(|(key, _)| *key));
+            of_row.extend(
+                one.keys
+                    .iter()
+                    .map(|(key, group)| (usize::from(*group) == Group::Measures as usize, *key)),
+            );
             of_row.sort_unstable();
             of_row.dedup();
             for key in &of_row {
                 *counts.entry(*key).or_default() += 1;
             }
         }
-        let mut keys: Vec<u64> = counts
-            .iter()
-            .filter(|(_, count)| **count >= MIN_ROWS)
-            .map(|(key, _)| *key)
+        let mut ranked: Vec<((bool, u64), u32)> = counts
+            .into_iter()
+            .filter(|(_, count)| *count >= MIN_ROWS)
             .collect();
-        keys.sort_unstable();
-        let frequencies = keys.iter().map(|key| counts.get(key).copied().unwrap_or(0));
-        let frequencies: Vec<u32> = frequencies.collect();
+        ranked.sort_unstable();
+        let plain = ranked.partition_point(|((is_measure, _), _)| !is_measure);
+        let keys: Vec<u64> = ranked.iter().map(|((_, key), _)| *key).collect();
+        let frequencies: Vec<u32> = ranked.iter().map(|(_, count)| *count).collect();
         let ids: HashMap<u64, u32> = keys.iter().copied().zip(0..).collect();
         let mut matrix = Matrix::default();
         for one in &collected {
@@ -116,6 +133,7 @@ impl Prepared {
         Self {
             matrix,
             keys,
+            plain,
             counts: frequencies,
         }
     }
@@ -151,7 +169,11 @@ pub fn fit_heads(
 ) -> Heads {
     let run = |examples: Vec<Chosen>, params: FitParams, progress: &mut dyn FnMut(f32)| {
         let examples = kept(examples, keep);
-        let features = prepared.features();
+        let features = if params.measures {
+            prepared.features()
+        } else {
+            prepared.plain
+        };
         (!examples.is_empty()).then(|| fit(&prepared.matrix, features, &examples, params, progress))
     };
     let tasks = fit_tasks(prepared, rows, recipe, keep, progress);
@@ -210,7 +232,7 @@ fn fit_tasks(
 ) -> Weights {
     let mut sum = Weights {
         outputs: Task::COUNT,
-        weights: vec![0.0; prepared.features() * Task::COUNT],
+        weights: vec![0.0; prepared.plain * Task::COUNT],
         biases: vec![0.0; Task::COUNT],
     };
     let share = 1.0 / recipe.fits as f32;
@@ -225,7 +247,7 @@ fn fit_tasks(
         };
         let fitted = fit(
             &prepared.matrix,
-            prepared.features(),
+            prepared.plain,
             &examples,
             params,
             &mut |done| {
@@ -321,11 +343,13 @@ fn split_request((at, row): (usize, &Row)) -> Option<Row> {
 
 impl Heads {
     fn weight(&self, column: usize, feature: usize) -> f32 {
+        // Most heads know nothing of measures, which come last.
+        let of = |weights: &[f32], at: usize| weights.get(at).copied().unwrap_or(0.0);
         if column < Task::COUNT {
-            return self.tasks.weights[feature * Task::COUNT + column];
+            return of(&self.tasks.weights, feature * Task::COUNT + column);
         }
         self.head(column)
-            .map_or(0.0, |weights| weights.weights[feature])
+            .map_or(0.0, |head| of(&head.weights, feature))
     }
 
     fn bias(&self, column: usize) -> f32 {
@@ -430,7 +454,7 @@ fn rounded(value: f32) -> i8 {
 /// Trains on rows and returns the bytes of a weights file.
 #[must_use]
 pub fn train(rows: Vec<Row>, header: &str, recipe: &Recipe, progress: Progress<'_>) -> Vec<u8> {
-    let rows = &with_system_prompts(rows)[..];
+    let rows = &padding::with_padding(with_system_prompts(rows), recipe)[..];
     let prepared = Prepared::of(rows, &mut |share| progress("reading", share));
     let heads = fit_heads(&prepared, rows, recipe, &|_| true, progress);
     let (mut numbers, trained) = heads.round(&prepared, recipe.most_features);

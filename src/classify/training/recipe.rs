@@ -53,6 +53,23 @@ pub struct Recipe {
     pub complexity_slope: f32,
     /// Weight of another source's complexities.
     pub other_complexity_weight: f32,
+    /// How much of what the length says of the own rows' complexity is taken out: people who wrote them
+    /// gave long requests high values more often than difficulty warrants.
+    pub without_length: f32,
+    /// Every so manyth own row is also learned from with something around it; 0 for none.
+    pub padded_every: usize,
+    /// Weight of those rows for the tasks.
+    pub padded_weight: f32,
+    /// Weight of those rows for the complexity, which padding moves more easily.
+    pub padded_complexity_weight: f32,
+    /// What a question counts that both models get wrong, where 1 is one that a stronger model would
+    /// have got right.
+    pub both_wrong: f32,
+    /// What a question counts that both models get right, where 0 is one that the weak model alone gets
+    /// right.
+    pub both_right: f32,
+    /// What the logarithm of the length adds to the logit of `weak_fails`.
+    pub length_share: f32,
     /// Fits of the complexity whose mean is taken.
     pub complexity_fits: u64,
     /// Fits of the tasks whose mean is taken.
@@ -77,6 +94,7 @@ const TASKS: FitParams = FitParams {
     dropout: 0.5,
     adapt: 2,
     seed: 0,
+    measures: false,
 };
 
 impl Default for Recipe {
@@ -89,6 +107,7 @@ impl Default for Recipe {
             dropout: 0.2,
             adapt: 2,
             seed: 0,
+            measures: false,
         };
         Self {
             most_per_source_and_task: 100,
@@ -99,15 +118,22 @@ impl Default for Recipe {
             balance: 0.0,
             own_weight: 1.0,
             smoothing: 0.1,
-            caution: 0.85,
+            caution: 0.75,
             most_features: 200_000,
             folds: 2,
-            fits: 1,
+            fits: 3,
             complexity_fits: 3,
             most_per_family: 300,
             complexity_slope: 1.0,
             other_complexity_weight: 1.0,
             tasks: TASKS,
+            without_length: 1.0,
+            padded_every: 1,
+            padded_weight: 0.3,
+            padded_complexity_weight: 0.7,
+            both_wrong: 0.3,
+            both_right: 0.3,
+            length_share: 0.1,
             complexity: FitParams {
                 decay: 6e-2,
                 ..other
@@ -115,6 +141,9 @@ impl Default for Recipe {
             weak_fails: FitParams {
                 epochs: 6,
                 decay: 0.1,
+                dropout: 0.5,
+                adapt: 4,
+                measures: true,
                 ..other
             },
             injection: other,
@@ -157,6 +186,7 @@ impl Recipe {
             let row = &rows[at];
             let Some(task) = row.task() else { continue };
             let weight = match &row.source {
+                None if row.padded => self.padded_weight,
                 None if row.made_of.is_some() => self.made_weight,
                 None => self.own_weight,
                 Some(_) if row.is_framed() => self.frame_weight,
@@ -187,18 +217,31 @@ impl Recipe {
     /// Rows with a complexity on the scale of the own rows.
     #[must_use]
     pub fn complexity_examples(&self, rows: &[Row]) -> Vec<Chosen> {
-        let own = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.source.is_none() && row.made_of.is_none());
-        own.filter_map(|(at, row)| {
-            row.complexity.map(|complexity| Chosen {
-                row: at,
-                weight: 1.0,
-                target: vec![complexity],
+        let own = || {
+            rows.iter().enumerate().filter_map(|(at, row)| {
+                let own = row.source.is_none() && (row.made_of.is_none() || row.padded);
+                let origin = row.made_of.map_or(row, |origin| &rows[origin]);
+                let length = log_length(origin.text.len());
+                row.complexity
+                    .filter(|_| own)
+                    .map(|complexity| (at, length, complexity))
             })
-        })
-        .collect()
+        };
+        let of_length = Slope::of(&own().map(|(_, length, complexity)| (length, complexity)));
+        own()
+            .map(|(at, length, complexity)| {
+                let by_length = self.without_length * of_length.above_mean(length);
+                Chosen {
+                    row: at,
+                    weight: if rows[at].padded {
+                        self.padded_complexity_weight
+                    } else {
+                        1.0
+                    },
+                    target: vec![(complexity - by_length).clamp(0.02, 0.98)],
+                }
+            })
+            .collect()
     }
 
     /// Rows of other sources. Their scales do not agree with each other, so the differences within a
@@ -266,14 +309,19 @@ impl Recipe {
             chosen.push(Chosen {
                 row: at,
                 weight: (500.0 / count as f32).sqrt().min(2.0),
-                target: vec![if row.strong_correct.unwrap_or(1.0) < 0.5 && weak < 0.5 {
-                    0.3
-                } else {
-                    1.0 - weak
-                }],
+                target: vec![self.weak_fails_target(row.strong_correct.unwrap_or(1.0), weak)],
             });
         }
         chosen
+    }
+
+    /// How much a stronger model would have helped.
+    fn weak_fails_target(&self, strong: f32, weak: f32) -> f32 {
+        match (strong >= 0.5, weak >= 0.5) {
+            (false, false) => self.both_wrong,
+            (true, true) => self.both_right,
+            _ => 1.0 - weak,
+        }
     }
 
     /// Rows labelled as an injection or as benign; the own rows with a task are benign too.
@@ -343,7 +391,7 @@ impl Recipe {
             };
             let fitted = fit_heads(prepared, rows, &once, &|row| !out(row), &mut |_, _| {});
             for row in (0..rows.len()).filter(|&row| out(row) && rows[row].made_of.is_none()) {
-                left_out.add(&fitted, prepared, &rows[row], row);
+                left_out.add(self, (&fitted, prepared), &rows[row], row);
             }
             #[allow(clippy::cast_precision_loss, reason = "a handful of folds")]
             progress("calibrating", (fold + 1) as f32 / self.folds as f32);
@@ -362,12 +410,19 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    fn add(&mut self, fitted: &Heads, prepared: &Prepared, row: &Row, at: usize) {
+    fn add(
+        &mut self,
+        recipe: &Recipe,
+        (fitted, prepared): (&Heads, &Prepared),
+        row: &Row,
+        at: usize,
+    ) {
         if let Some(weak) = row.weak_correct {
             let logit = fitted.logit(prepared, at, WEAK_FAILS);
-            let length = LENGTH_SHARE * log_length(row.text.len());
+            let length = recipe.length_share * log_length(row.text.len());
             let with_length = logit.map(|logit| logit + length);
-            self.weak_fails.extend(with_length.zip(Some(1.0 - weak)));
+            let target = recipe.weak_fails_target(row.strong_correct.unwrap_or(1.0), weak);
+            self.weak_fails.extend(with_length.zip(Some(target)));
             return;
         }
         if let Some(task) = row.task() {
@@ -388,7 +443,7 @@ impl LeftOut {
         }
         if !self.weak_fails.is_empty() {
             let [slope, intercept] = line(&self.weak_fails);
-            numbers.weak_fails = [slope, intercept, slope * LENGTH_SHARE];
+            numbers.weak_fails = [slope, intercept, slope * recipe.length_share];
         }
         if !self.benign.is_empty() {
             self.benign.sort_by(f32::total_cmp);
@@ -399,11 +454,34 @@ impl LeftOut {
     }
 }
 
-/// What the logarithm of the length adds to the logit of `weak_fails`: half of what gains most on rows
-/// left out, since lengths of exam questions say more than lengths of requests.
-const LENGTH_SHARE: f32 = 0.3;
 /// One own row in so many may be flagged as an injection.
 const BENIGN_FLAGGED_IN: usize = 300;
+/// What a value rises by with another, by least squares.
+struct Slope {
+    mean: f32,
+    slope: f32,
+}
+
+impl Slope {
+    #[allow(clippy::cast_precision_loss, reason = "counts are small")]
+    fn of(pairs: &(impl Iterator<Item = (f32, f32)> + Clone)) -> Self {
+        let count = pairs.clone().count().max(1) as f32;
+        let mean = |of: fn((f32, f32)) -> f32| pairs.clone().map(of).sum::<f32>() / count;
+        let (mean_x, mean_y) = (mean(|pair| pair.0), mean(|pair| pair.1));
+        let sums = pairs.clone().fold((0.0, 1e-6), |(both, square), (x, y)| {
+            let (dx, dy) = (x - mean_x, y - mean_y);
+            (both + dx * dy, square + dx * dx)
+        });
+        Self {
+            mean: mean_x,
+            slope: sums.0 / sums.1,
+        }
+    }
+
+    fn above_mean(&self, x: f32) -> f32 {
+        self.slope * (x - self.mean)
+    }
+}
 
 /// Slope and intercept on the logit with the least squared error.
 fn line(left_out: &[(f32, f32)]) -> [f32; 2] {

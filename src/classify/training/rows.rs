@@ -9,7 +9,9 @@ use serde::Deserialize;
 use smallvec::smallvec;
 use thiserror::Error;
 
-use crate::types::{Call, Directives, Endpoint, Needs, Part, Role, Span, StreamRequest, Turn};
+use crate::types::{
+    Call, Directives, Endpoint, Needs, Part, Role, Span, StreamRequest, Tally, Turn,
+};
 
 use super::super::task::Task;
 
@@ -46,6 +48,9 @@ pub struct Row {
     /// The row that this one was made of, by place.
     #[serde(skip)]
     pub made_of: Option<usize>,
+    /// The row that this one was made of, with something around it that is not part of the request.
+    #[serde(skip)]
+    pub padded: bool,
 }
 
 /// A turn before the last.
@@ -208,6 +213,7 @@ pub fn call_of(turns: &[(Role, &str)]) -> Call {
     }
     body.push_str("]}");
     Call {
+        tally: Tally::of(body.as_bytes(), &decoded),
         endpoint: Endpoint::ChatCompletions,
         body: Bytes::from(body),
         model: "auto".to_owned(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::openai_chat::fault::Fault;
 use crate::error::{ErrorKind, ProxyError};
-use crate::types::Call;
+use crate::types::{Call, Tally};
 use crate::wire::json_text;
 use crate::wire::json_walk::{Member, Walk, is_lone_surrogate, kind_of};
 
@@ -32,6 +32,7 @@ pub(super) fn decode(
         call => call,
     };
     let mut call = call.map_err(|fault| fault.into_error(&body))?;
+    call.tally = Tally::of(&body, &call.turns);
     call.body = body;
     Ok(call)
 }

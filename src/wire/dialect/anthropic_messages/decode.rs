@@ -10,7 +10,9 @@ use jiter::Peek;
 use super::content::{self, Content};
 use super::members::Known;
 use crate::error::ProxyError;
-use crate::types::{Call, Directives, Endpoint, Field, Needs, Role, Span, StreamRequest, Turn};
+use crate::types::{
+    Call, Directives, Endpoint, Field, Needs, Role, Span, StreamRequest, Tally, Turn,
+};
 use crate::wire::dialect::client_body;
 use crate::wire::dialect::openai_chat::fault::Fault;
 use crate::wire::dialect::openai_chat::members::{boolean, count, text};
@@ -63,6 +65,7 @@ impl Draft {
                 ..StreamRequest::default()
             },
             turns: Vec::new(),
+            tally: Tally::default(),
             needs: Needs::default(),
             max_output_tokens: None,
             choices: 1,

@@ -13,7 +13,7 @@ use super::members::{Known, boolean, count, text};
 use super::{items, messages};
 use crate::error::ProxyError;
 use crate::types::{
-    Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Turn,
+    Call, Directives, Endpoint, Field, Needs, Part, Role, Span, StreamRequest, Tally, Turn,
 };
 use crate::wire::dialect::client_body;
 use crate::wire::dialect::wishes;
@@ -71,6 +71,7 @@ impl Draft {
             fields: Vec::with_capacity(16),
             stream: StreamRequest::default(),
             turns: Vec::new(),
+            tally: Tally::default(),
             needs: Needs::default(),
             max_output_tokens: None,
             choices: 1,
