@@ -276,6 +276,32 @@ async fn what_cannot_be_served_is_said_with_what_can() {
 }
 
 #[tokio::test]
+async fn a_signature_that_covers_the_body_refuses_one_that_flows() {
+    let upstream = Upstream::start(|_| Script::json(200, &json!({"id": "file-1"}))).await;
+    let auth = "auth: { sigv4: { region: eu-west-1, service: bedrock, access_key_id: AKIDEXAMPLE, secret_access_key: hush } }";
+    let text = config(&upstream.base_url(), "pass_through: { files: [up] }")
+        .replace("api_key: ours", auth);
+    let proxy = Proxy::start(&text).await;
+    let client = proxy.client();
+    let reply = client
+        .post("/v1/batches", &json!({"input_file_id": "f"}))
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let signature = &upstream.received()[0].headers["authorization"];
+    assert!(signature.starts_with("AWS4-HMAC-SHA256"), "{signature}");
+    let file = vec![b'x'; 4 << 20];
+    let reply = client
+        .send_as("POST", "/v1/files", FORM, form("any", &file))
+        .await;
+    assert!(reply.status >= 500, "{} {}", reply.status, reply.text());
+    let record = proxy.record(&reply.request_id()).await;
+    assert_eq!(record.cost.pico(), 0);
+    assert_eq!(upstream.calls(), 1, "nothing is sent unsigned");
+    assert!(reply.text().contains("covers the body"), "{}", reply.text());
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn files_and_batches_go_to_the_provider_that_the_file_names() {
     let upstream = Upstream::start(|request| match request.path.as_str() {
         "/v1/files/gone" => Script::error(404, "not_found", "No such File object: gone"),
