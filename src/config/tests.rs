@@ -424,6 +424,35 @@ fn servers_are_not_opened_by_accident() {
 }
 
 #[test]
+fn thinking_and_parallel_calls_are_judged_where_the_file_speaks_of_them() {
+    let offered = |big: &str, small: &str| {
+        let text = BASE
+            .replace("tier: premium", &format!("supports: [{big}]"))
+            .replace(
+                "output: 0.5 }",
+                &format!("output: 0.5 }}, supports: [{small}]"),
+            );
+        let snapshot = load_base(&text).expect("sound");
+        let small = snapshot.models[1].supports.expect("a list");
+        (
+            small.tools,
+            small.vision,
+            small.reasoning,
+            small.parallel_tools,
+        )
+    };
+    assert_eq!(offered("tools, vision", "tools"), (true, false, true, true));
+    assert_eq!(
+        offered("tools, reasoning", "tools"),
+        (true, false, false, true)
+    );
+    assert_eq!(
+        offered("tools, parallel_tools", "tools, reasoning"),
+        (true, false, true, false)
+    );
+}
+
+#[test]
 fn deployments_have_stable_names_and_keys_of_their_own() {
     let text = BASE.replace(
         "tier: premium",

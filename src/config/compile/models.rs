@@ -37,7 +37,22 @@ pub fn compile(
             model.equivalents = equivalents;
         }
     }
+    spare_unspoken(&mut compiled, models);
     compiled
+}
+
+/// What asks for thinking or for several calls at once is a setting that many clients always send. A file
+/// in which no model's list has the word does not speak of it, so the lists say nothing about it.
+fn spare_unspoken(compiled: &mut [Model], models: &IndexMap<String, ModelConfig>) {
+    let is_spoken = |support| models.values().any(|model| supports(model, support));
+    let (parallel_tools, reasoning) = (
+        is_spoken(Support::ParallelTools),
+        is_spoken(Support::Reasoning),
+    );
+    for offered in compiled.iter_mut().filter_map(|it| it.supports.as_mut()) {
+        offered.parallel_tools |= !parallel_tools;
+        offered.reasoning |= !reasoning;
+    }
 }
 
 fn compile_one(

@@ -67,9 +67,9 @@ pub enum Support {
     JsonSchema,
     /// Audio input or output.
     Audio,
-    /// Several tool calls in one turn.
+    /// Several tool calls in one turn, for requests with `parallel_tool_calls: true`; judged where any model of the file lists it.
     ParallelTools,
-    /// Thinking before the answer.
+    /// Thinking before the answer, for requests that ask for an effort; judged where any model of the file lists it.
     Reasoning,
     /// Embeddings, and only them.
     Embeddings,
