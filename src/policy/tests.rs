@@ -133,9 +133,9 @@ fn every_capability_decides() {
     let audio = needing(|needs| needs.audio = true);
     check(&audio, "twin home", nobody, Reason::Matrix);
     let reasoning = needing(|needs| needs.reasoning = true);
-    check(&reasoning, "twin home", nobody, Reason::Matrix);
+    check(&reasoning, "big twin home", lacking, Reason::Matrix);
     let parallel = needing(|needs| (needs.tools, needs.parallel_tools) = (true, true));
-    check(&parallel, "twin home", nobody, Reason::Matrix);
+    check(&parallel, "big twin home", lacking, Reason::Matrix);
     // Without tools there is nothing to call at once.
     let idle = needing(|needs| needs.parallel_tools = true);
     check(&idle, "big middle twin home", "", Reason::Matrix);

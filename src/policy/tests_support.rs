@@ -24,7 +24,7 @@ providers:
   one: { dialect: openai_chat, base_url: "http://127.0.0.1:1/v1" }
   off: { dialect: openai_chat, base_url: "http://127.0.0.1:2/v1", api_key: "${NOT_SET}" }
 models:
-  big:    { provider: one, tier: premium,  quality: 0.9, context_tokens: 100000, max_output_tokens: 8000, region: us, price: { input: 10, cached_input: 1, output: 30 }, supports: [tools, vision, json_schema] }
+  big:    { provider: one, tier: premium,  quality: 0.9, context_tokens: 100000, max_output_tokens: 8000, region: us, price: { input: 10, cached_input: 1, output: 30 }, supports: [tools, vision, json_schema, reasoning, parallel_tools] }
   middle: { provider: one, tier: standard, quality: 0.7, context_tokens: 100000, max_output_tokens: 8000, region: eu, price: { input: 1, cached_input: 0.1, output: 3 }, supports: [tools], equivalents: [twin] }
   twin:   { provider: one, tier: standard, quality: 0.7, context_tokens: 8000, max_output_tokens: 4000, region: eu, price: { input: 1.5, cached_input: 0.15, output: 3 } }
   dark:   { provider: off, tier: premium,  quality: 0.99, context_tokens: 100000, price: { input: 1, output: 1 } }
