@@ -1,6 +1,7 @@
 """`anthropic`: the Messages API."""
 
 import anthropic
+import pydantic
 import pytest
 
 from conftest import KEY, PNG_BASE64, SAW, TOLLGATE, WEATHER
@@ -57,6 +58,22 @@ def test_error(model, streamed):
         ask(model, "fail-400", streamed)
     assert error.value.body["error"]["message"] == "the provider will not have it"
     assert error.value.body["type"] == "error"
+
+
+class Place(pydantic.BaseModel):
+    city: str
+    count: int
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_structured(model, streamed):
+    asked = {"model": model, "max_tokens": 300, "messages": [{"role": "user", "content": "a place"}], "output_format": Place}
+    if streamed:
+        with client.messages.stream(**asked) as stream:
+            parsed = stream.get_final_message().parsed_output
+    else:
+        parsed = client.messages.parse(**asked).parsed_output
+    assert parsed == Place(city="Málaga", count=3)
 
 
 def test_count_tokens(model):

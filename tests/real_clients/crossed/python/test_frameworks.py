@@ -1,5 +1,7 @@
 """The frameworks that people build with: LangChain, LlamaIndex, LiteLLM's client, Instructor."""
 
+import json
+
 import anthropic
 import instructor
 import litellm
@@ -10,11 +12,11 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
 
-from conftest import KEY, PNG_URL, SAW, TOLLGATE
+from conftest import KEY, PNG, PNG_URL, SAW, TOLLGATE, WEATHER
 
 SAID = "[Brief.] You said: héllo ✓"
 
@@ -82,16 +84,23 @@ def test_langchain_structured(chain):
 def test_langchain_image(chain):
     content = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": PNG_URL}}]
     assert text_of(chain.invoke([HumanMessage(content)])) == SAW
+    assert "".join(text_of(chunk) for chunk in chain.stream([HumanMessage(content)])) == SAW
 
 
 def test_langchain_error(chain):
     with pytest.raises((openai.BadRequestError, anthropic.BadRequestError), match="the provider will not have it"):
         chain.invoke("fail-400")
+    with pytest.raises((openai.BadRequestError, anthropic.BadRequestError), match="the provider will not have it"):
+        list(chain.stream("fail-400"))
+
+
+def llama(model, **more):
+    return OpenAILike(model=model, api_base=TOLLGATE + "/v1", api_key=KEY, is_chat_model=True,
+                      is_function_calling_model=True, context_window=128000, max_retries=0, **more)
 
 
 def test_llama_index(model):
-    llm = OpenAILike(model=model, api_base=TOLLGATE + "/v1", api_key=KEY, is_chat_model=True,
-                     is_function_calling_model=True, context_window=128000, max_retries=0)
+    llm = llama(model)
     asked = [ChatMessage(role="system", content="Brief."), ChatMessage(role="user", content="héllo")]
     assert llm.chat(asked).message.content == SAID
     assert "".join(chunk.delta or "" for chunk in llm.stream_chat(asked)) == SAID
@@ -101,6 +110,78 @@ def test_llama_index(model):
     assert call.tool_name == "get_weather"
     with pytest.raises(openai.BadRequestError):
         llm.chat([ChatMessage(role="user", content="fail-400")])
+
+
+def test_llama_index_tools_streamed(model):
+    weather = FunctionTool.from_defaults(fn=get_weather.func, name="get_weather", description="The weather")
+    llm = llama(model)
+    *_, answer = llm.stream_chat_with_tools([weather], user_msg="the weather?")
+    [call] = llm.get_tool_calls_from_response(answer)
+    assert (call.tool_name, call.tool_kwargs) == ("get_weather", {"city": "Málaga"})
+
+
+def test_llama_index_image(model):
+    asked = [ChatMessage(role="user", blocks=[TextBlock(text="what?"), ImageBlock(image=PNG, image_mimetype="image/png")])]
+    llm = llama(model)
+    assert llm.chat(asked).message.content == SAW
+    assert "".join(chunk.delta or "" for chunk in llm.stream_chat(asked)) == SAW
+
+
+@pytest.mark.parametrize("by_schema", [False, True])
+def test_llama_index_structured(model, by_schema):
+    llm = llama(model, should_use_structured_outputs=by_schema)
+    answer = llm.as_structured_llm(Place).chat([ChatMessage(role="user", content="a place")])
+    assert answer.raw == Place(city="Málaga", count=3)
+
+
+def test_llama_index_error_streamed(model):
+    with pytest.raises(openai.BadRequestError):
+        list(llama(model).stream_chat([ChatMessage(role="user", content="fail-400")]))
+
+
+LITELLM = ["openai/", "anthropic/"]
+
+
+def lite(model, kind, content, **more):
+    base = TOLLGATE + "/v1" if kind == "openai/" else TOLLGATE
+    messages = content if isinstance(content, list) and "role" in content[0] else [{"role": "user", "content": content}]
+    asked = {"model": kind + model, "api_base": base, "api_key": KEY, "num_retries": 0, "messages": messages, **more}
+    if not more.get("stream"):
+        return litellm.completion(**asked).choices[0].message
+    return litellm.stream_chunk_builder(list(litellm.completion(**asked))).choices[0].message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", LITELLM)
+def test_litellm_tools(model, kind, stream):
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
+    said = lite(model, kind, "the weather?", tools=tools, stream=stream)
+    [call] = said.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Málaga"})
+    result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    asked = [{"role": "user", "content": "the weather?"}, said.model_dump(exclude_none=True), result]
+    assert lite(model, kind, asked, tools=tools, stream=stream).content == "The tool says: sunny"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", LITELLM)
+def test_litellm_image(model, kind, stream):
+    content = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": PNG_URL}}]
+    assert lite(model, kind, content, stream=stream).content == SAW
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", LITELLM)
+def test_litellm_structured(model, kind, stream):
+    said = lite(model, kind, "a place", response_format=Place, stream=stream)
+    assert Place.model_validate_json(said.content) == Place(city="Málaga", count=3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", LITELLM)
+def test_litellm_error(model, kind, stream):
+    with pytest.raises(litellm.BadRequestError, match="the provider will not have it"):
+        lite(model, kind, "fail-400", stream=stream)
 
 
 def test_litellm(model):
@@ -122,8 +203,10 @@ def test_litellm_anthropic(model):
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == SAID
 
 
-@pytest.mark.parametrize("mode", ["openai tools", "openai json schema", "anthropic tools"])
-def test_instructor(model, mode):
+MODES = ["openai tools", "openai json schema", "anthropic tools"]
+
+
+def instructed(mode):
     if mode.startswith("openai"):
         chosen = instructor.Mode.TOOLS if mode.endswith("tools") else instructor.Mode.JSON_SCHEMA
         plain = openai.OpenAI(base_url=TOLLGATE + "/v1", api_key=KEY, max_retries=0)
@@ -133,6 +216,36 @@ def test_instructor(model, mode):
         plain = anthropic.Anthropic(base_url=TOLLGATE, api_key=KEY, max_retries=0)
         client = instructor.from_anthropic(plain, mode=instructor.Mode.ANTHROPIC_TOOLS)
         more = {"max_tokens": 300}
+    return client, {"response_model": Place, "max_retries": 1, **more}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_instructor(model, mode):
+    client, more = instructed(mode)
     asked = [{"role": "user", "content": "a place"}]
-    place = client.chat.completions.create(model=model, response_model=Place, messages=asked, max_retries=1, **more)
+    place = client.chat.completions.create(model=model, messages=asked, **more)
     assert (place.city, place.count) == ("Málaga", 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_instructor_streamed(model, mode):
+    client, more = instructed(mode)
+    asked = [{"role": "user", "content": "a place"}]
+    *_, place = client.chat.completions.create_partial(model=model, messages=asked, **more)
+    assert (place.city, place.count) == ("Málaga", 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_instructor_image(model, mode):
+    client, more = instructed(mode)
+    content = ["what?", instructor.Image.from_base64(PNG_URL)]
+    place = client.chat.completions.create(model=model, messages=[{"role": "user", "content": content}], **more)
+    assert (place.city, place.count) == ("Málaga", 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_instructor_error(model, mode):
+    client, more = instructed(mode)
+    asked = [{"role": "user", "content": "fail-400"}]
+    with pytest.raises(Exception, match="the provider will not have it"):
+        client.chat.completions.create(model=model, messages=asked, **more)

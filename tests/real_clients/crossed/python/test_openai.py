@@ -124,14 +124,26 @@ def test_responses_tools(model, streamed):
     assert answer.output_text == "The tool says: sunny"
 
 
-def test_responses_image(model):
+@pytest.mark.parametrize("streamed", [False, True])
+def test_responses_image(model, streamed):
     content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PNG_URL}]
-    assert client.responses.create(model=model, input=[user(content)], store=False).output_text == SAW
+    asked = {"model": model, "input": [user(content)], "store": False}
+    if streamed:
+        with client.responses.stream(**asked) as stream:
+            assert stream.get_final_response().output_text == SAW
+    else:
+        assert client.responses.create(**asked).output_text == SAW
 
 
-def test_responses_structured(model):
-    answer = client.responses.parse(model=model, input="a place", text_format=Place, store=False)
-    assert answer.output_parsed == Place(city="Málaga", count=3)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_responses_structured(model, streamed):
+    asked = {"model": model, "input": "a place", "text_format": Place, "store": False}
+    if streamed:
+        with client.responses.stream(**asked) as stream:
+            parsed = stream.get_final_response().output_parsed
+    else:
+        parsed = client.responses.parse(**asked).output_parsed
+    assert parsed == Place(city="Málaga", count=3)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
